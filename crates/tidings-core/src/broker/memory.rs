@@ -1,0 +1,219 @@
+//! The broker of one process.
+
+use super::{Answer, Broker, Publish, ReadFrom, Sink, Slice, keys::Keys};
+use crate::{Kind, Message, Position, RoomName, Rooms, ring::Ring, sync::Mutex};
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    future::ready,
+    hash::BuildHasher,
+    sync::{Arc, Weak},
+};
+use tokio::time::Instant;
+
+/// The broker of one process: histories live and end with it. A new process is a new epoch. Several hubs of one
+/// process may share it.
+///
+/// The epoch of a room is a keyed hash of its name, so it needs no memory and no two rooms are mistaken for each
+/// other. A room of which nothing is left is forgotten; should it come back, it begins at an offset that no
+/// forgotten room has reached, so an old cursor is never taken for a new one.
+#[derive(Default)]
+pub struct MemoryBroker {
+    sinks: Mutex<Vec<Weak<dyn Sink>>>,
+    rooms: Mutex<Histories>,
+    seed: RandomState,
+}
+
+#[derive(Default)]
+struct Histories {
+    by_name: HashMap<RoomName, Arc<Mutex<History>>>,
+    /// No forgotten room has a head beyond this offset.
+    floor: u64,
+}
+
+struct History {
+    ring: Ring,
+    keys: Keys,
+    watches: usize,
+}
+
+impl std::fmt::Debug for MemoryBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryBroker").field("rooms", &self.rooms()).finish_non_exhaustive()
+    }
+}
+
+impl MemoryBroker {
+    /// An empty broker.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many rooms it remembers.
+    pub fn rooms(&self) -> usize {
+        self.rooms.lock().by_name.len()
+    }
+
+    /// Runs `f` on the room's history, which comes to be if it must. The room cannot be forgotten meanwhile,
+    /// because the map is locked until the history is.
+    fn with<T>(&self, room: &RoomName, f: impl FnOnce(&mut History) -> T) -> T {
+        let mut rooms = self.rooms.lock();
+        let history = match rooms.by_name.get(room) {
+            Some(history) => Arc::clone(history),
+            None => {
+                let ring = Ring::new(self.position(room, rooms.floor), Rooms::default().retention());
+                let history = Arc::new(Mutex::new(History { ring, keys: Keys::default(), watches: 0 }));
+                rooms.by_name.insert(room.clone(), Arc::clone(&history));
+                history
+            }
+        };
+        let mut history = history.lock();
+        drop(rooms);
+        f(&mut history)
+    }
+
+    fn position(&self, room: &RoomName, offset: u64) -> Position {
+        let epoch = self.seed.hash_one(room) as u32;
+        let tag = self.seed.hash_one((epoch, offset)) as u16;
+        Position { epoch: epoch.max(1), offset, tag }
+    }
+
+    fn publish_now(&self, publish: Publish) -> Position {
+        let now = Instant::now();
+        let Publish { room, event, key, rooms } = publish;
+        self.with(&room, |history| {
+            if let Some(first) = key.as_deref().and_then(|key| history.keys.find(key, now)) {
+                return first;
+            }
+            let follows = history.ring.head();
+            let position = self.position(&room, follows.offset + 1);
+            if let Some(key) = &key {
+                history.keys.insert(key, position, now);
+            }
+            let message = if rooms.kind() == Kind::Ephemeral {
+                let message = Arc::new(Message::ephemeral(room.clone(), position, follows, event));
+                history.ring.reset(position);
+                message
+            } else {
+                let message = Arc::new(Message::new(room.clone(), position, follows, event));
+                history.ring.retain(rooms.retention());
+                let pushed = history.ring.push(Arc::clone(&message), now);
+                debug_assert!(pushed, "the successor was made from the head");
+                message
+            };
+            // Under the lock, or two publishers could hand over in another order than they stored. A sink only
+            // appends to a ring and wakes.
+            for sink in self.sinks.lock().iter() {
+                if let Some(sink) = sink.upgrade() {
+                    sink.live(Arc::clone(&message));
+                }
+            }
+            position
+        })
+    }
+
+    fn read_now(&self, room: &RoomName, from: ReadFrom, limit: usize) -> Slice {
+        let now = Instant::now();
+        let Some(history) = self.rooms.lock().by_name.get(room).cloned() else {
+            let head = self.position(room, self.rooms.lock().floor);
+            return Slice::new(head, Vec::new(), head);
+        };
+        let ring = &mut history.lock().ring;
+        ring.trim(now);
+        ring.slice(from, limit)
+    }
+}
+
+impl Broker for MemoryBroker {
+    fn attach(&self, sink: Weak<dyn Sink>) {
+        let mut sinks = self.sinks.lock();
+        sinks.retain(|sink| sink.strong_count() > 0);
+        sinks.push(sink);
+    }
+
+    fn publish(&self, publish: Publish) -> Answer<'_, Position> {
+        Box::pin(ready(Ok(self.publish_now(publish))))
+    }
+
+    fn watch<'a>(&'a self, room: &'a RoomName) -> Answer<'a, ()> {
+        self.with(room, |history| history.watches += 1);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn unwatch(&self, room: &RoomName) {
+        self.with(room, |history| history.watches = history.watches.saturating_sub(1));
+    }
+
+    fn read<'a>(&'a self, room: &'a RoomName, from: ReadFrom, limit: usize) -> Answer<'a, Slice> {
+        Box::pin(ready(Ok(self.read_now(room, from, limit))))
+    }
+
+    fn housekeep(&self, now: Instant) {
+        let mut rooms = self.rooms.lock();
+        let mut floor = rooms.floor;
+        rooms.by_name.retain(|_, history| {
+            let mut history = history.lock();
+            history.ring.trim(now);
+            history.keys.trim(now);
+            let keep = history.watches > 0 || !history.ring.is_empty() || !history.keys.is_empty();
+            if !keep {
+                floor = floor.max(history.ring.head().offset);
+            }
+            keep
+        });
+        rooms.floor = floor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use std::time::Duration;
+
+    fn publish(broker: &MemoryBroker, room: &RoomName, key: Option<&str>) -> Position {
+        let rooms = Rooms::log(10, Duration::from_secs(60));
+        let event = Event::json("e", &1).unwrap();
+        broker.publish_now(Publish { room: room.clone(), event, key: key.map(str::to_owned), rooms })
+    }
+
+    #[test]
+    fn a_key_publishes_once() {
+        let broker = MemoryBroker::new();
+        let room = RoomName::new("r").unwrap();
+        let first = publish(&broker, &room, Some("k"));
+        let second = publish(&broker, &room, Some("l"));
+        assert_eq!(publish(&broker, &room, Some("k")), first);
+        assert_eq!(broker.read_now(&room, ReadFrom::Start, 10).head, second);
+    }
+
+    #[test]
+    fn an_empty_room_has_an_epoch_and_another_room_has_another() {
+        let broker = MemoryBroker::new();
+        let head = |name| broker.read_now(&RoomName::new(name).unwrap(), ReadFrom::Tail, 1).head;
+        assert_ne!(head("a").epoch, 0);
+        assert_ne!(head("a").epoch, head("b").epoch);
+        let other = MemoryBroker::new();
+        let again = other.read_now(&RoomName::new("a").unwrap(), ReadFrom::Tail, 1).head;
+        assert_ne!(head("a").epoch, again.epoch, "a new process is a new epoch");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forgotten_room_comes_back_where_no_old_cursor_stands() {
+        let broker = MemoryBroker::new();
+        let room = RoomName::new("r").unwrap();
+        let quiet = RoomName::new("q").unwrap();
+        let held = broker.read_now(&quiet, ReadFrom::Tail, 1).head;
+        let first = publish(&broker, &room, None);
+        let second = publish(&broker, &room, None);
+        broker.housekeep(Instant::now());
+        assert_eq!(broker.rooms(), 1);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        broker.housekeep(Instant::now());
+        assert_eq!(broker.rooms(), 0);
+        let third = publish(&broker, &room, None);
+        assert!(third.offset > second.offset);
+        assert_ne!(broker.read_now(&room, ReadFrom::After(first), 9).start, first);
+        assert_eq!(broker.read_now(&room, ReadFrom::After(second), 9).start, second, "nothing was missed");
+        assert_ne!(broker.read_now(&quiet, ReadFrom::After(held), 9).start, held, "cannot be shown complete");
+    }
+}

@@ -1,0 +1,100 @@
+//! What an application publishes.
+
+use crate::{EventName, NameError};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// What an application publishes: a name and a payload of JSON text, valid by construction.
+///
+/// Cloning is cheap: the payload is shared.
+#[derive(Debug, Clone)]
+pub struct Event {
+    name: EventName,
+    data: Bytes,
+}
+
+/// Why something cannot be an event.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The name is no event name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The payload is not JSON, or cannot be written as JSON.
+    #[error("the payload is not JSON: {0}")]
+    Payload(#[from] serde_json::Error),
+}
+
+impl Event {
+    /// An event whose payload is `data` written as JSON.
+    ///
+    /// # Errors
+    /// If the name is no [`EventName`], or `data` cannot be written as JSON.
+    pub fn json<T: Serialize + ?Sized>(name: &str, data: &T) -> Result<Self, EventError> {
+        Ok(Self { name: EventName::new(name)?, data: serde_json::to_vec(data)?.into() })
+    }
+
+    /// An event whose payload is JSON text already; it travels byte for byte.
+    ///
+    /// # Errors
+    /// If the name is no [`EventName`], or the text is not one JSON value in UTF-8.
+    pub fn from_json(name: &str, text: impl Into<Bytes>) -> Result<Self, EventError> {
+        let data = text.into();
+        serde_json::from_slice::<&RawValue>(&data)?;
+        Ok(Self { name: EventName::new(name)?, data })
+    }
+
+    /// An event around a JSON value that a parser has just cut out of a larger text.
+    pub(crate) fn from_raw(name: EventName, data: Box<RawValue>) -> Self {
+        Self { name, data: Bytes::from(<Box<str>>::from(data).into_boxed_bytes()) }
+    }
+
+    /// The event's name.
+    pub fn name(&self) -> &EventName {
+        &self.name
+    }
+
+    /// The payload: JSON text in UTF-8.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// The payload, parsed.
+    ///
+    /// # Errors
+    /// If the payload has another shape than `T`.
+    pub fn parse<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.data)
+    }
+
+    /// What the event counts for in a bound on bytes: name, payload and a fixed share for its bookkeeping.
+    pub fn weight(&self) -> usize {
+        self.name.as_str().len() + self.data.len() + OVERHEAD
+    }
+}
+
+/// The bookkeeping of one stored message: position, shared pointer, the slot of its first cached form.
+const OVERHEAD: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_one_json_value_and_keeps_its_bytes() {
+        let text = "{\"a\" :\r\n 1.0}";
+        assert_eq!(Event::from_json("e", text).unwrap().data(), text.as_bytes());
+        for bad in ["", "{", "1 2", "\"\\x\"", "NaN"] {
+            assert!(Event::from_json("e", bad).is_err(), "{bad:?}");
+        }
+        assert!(Event::from_json("e", &b"\"\xff\""[..]).is_err());
+    }
+
+    #[test]
+    fn a_name_that_would_break_a_stream_is_an_error_not_a_panic() {
+        for bad in ["", "a\rb", "a\nb", "a\0b"] {
+            assert!(matches!(Event::json(bad, &1), Err(EventError::Name(_))), "{bad:?}");
+        }
+    }
+}

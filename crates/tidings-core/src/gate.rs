@@ -1,0 +1,121 @@
+//! Who may connect, join, publish and call.
+
+use crate::{Event, RoomName};
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+
+/// A boxed answer of a gate.
+pub type Decision<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T, Denied>> + Send + 'a>>;
+
+/// Who may connect, join, publish and call. Asked at exactly one place each, and again on every poll, join and
+/// resume: a cursor grants nothing.
+///
+/// Only [`connect`](Self::connect) must be written; what is not written is allowed to whoever is connected. The
+/// futures are dropped when the client goes away.
+pub trait Gate: Send + Sync + 'static {
+    /// Who is it, by the head of the request.
+    fn connect<'a>(&'a self, head: &'a http::request::Parts) -> Decision<'a, Identity>;
+
+    /// May it read this room?
+    fn join<'a>(&'a self, who: &'a Identity, room: &'a RoomName) -> Decision<'a> {
+        let _ = (who, room);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// May it publish this event into this room?
+    fn publish<'a>(&'a self, who: &'a Identity, room: &'a RoomName, event: &'a Event) -> Decision<'a> {
+        let _ = (who, room, event);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// May it call this method?
+    fn call<'a>(&'a self, who: &'a Identity, method: &'a str) -> Decision<'a> {
+        let _ = (who, method);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Who a session belongs to: a user name, and whatever the gate wants to remember. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Identity {
+    user: Option<Arc<str>>,
+    claims: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Identity {
+    /// Nobody in particular.
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// A named user.
+    pub fn user(name: &str) -> Self {
+        Self { user: Some(name.into()), claims: None }
+    }
+
+    /// Adds what the gate wants to find again when it is asked about a room.
+    #[must_use]
+    pub fn with_claims<T: Any + Send + Sync>(mut self, claims: T) -> Self {
+        self.claims = Some(Arc::new(claims));
+        self
+    }
+
+    /// The user's name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// What [`with_claims`](Self::with_claims) was given, if it has this type.
+    pub fn claims<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.claims.as_deref()?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Identity {
+    /// Shows the name alone: claims may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.user).finish()
+    }
+}
+
+/// A gate's no.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// Nobody knows who it is (HTTP 401).
+    #[error("{0}")]
+    Unauthorized(String),
+    /// It is known who it is, and that is the reason (HTTP 403).
+    #[error("{0}")]
+    Forbidden(String),
+}
+
+impl Denied {
+    /// The credentials are missing or wrong. The message goes to the client.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::Unauthorized(message.into())
+    }
+
+    /// The credentials are right and not enough. The message goes to the client.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::Forbidden(message.into())
+    }
+
+    /// The code of the protocol.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
+        }
+    }
+}
+
+/// A gate that lets anybody do anything: for public data and for trying things out.
+pub fn open() -> impl Gate {
+    struct Open;
+    impl Gate for Open {
+        fn connect<'a>(&'a self, _: &'a http::request::Parts) -> Decision<'a, Identity> {
+            Box::pin(std::future::ready(Ok(Identity::anonymous())))
+        }
+    }
+    Open
+}

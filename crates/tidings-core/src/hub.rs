@@ -1,0 +1,217 @@
+//! The node: rooms, sessions, broker.
+
+mod builder;
+mod call;
+mod deliver;
+mod room;
+
+pub use builder::HubBuilder;
+pub use call::CallError;
+pub(crate) use room::{Begin, Membership, Room, Taken, jitter};
+
+use crate::{
+    CloseReason, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Position, PublishError,
+    RoomName, Session, Subscription, Transport,
+    broker::{Broker, Publish},
+    policy::Rules,
+    session::Mailbox,
+    sync::Mutex,
+};
+use slab::Slab;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    future::Future,
+    sync::{Arc, OnceLock},
+};
+use tokio::{runtime::Handle, sync::Semaphore};
+
+/// The node: its rooms, its sessions and its broker. A handle; cloning it is cheap.
+#[derive(Clone)]
+pub struct Hub {
+    node: Arc<Node>,
+}
+
+/// What a [`Hub`] holds. Locks are taken in the order rooms, room, mailbox, none across an await.
+pub(crate) struct Node {
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) limits: Limits,
+    /// Range reads for sessions that are behind their room's ring: they share the node fairly and cannot flood
+    /// the broker.
+    pub(crate) reads: Arc<Semaphore>,
+    rules: Rules,
+    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    sessions: Mutex<Slab<Arc<Mailbox>>>,
+    calls: call::Calls,
+    dirty: Arc<deliver::Dirty>,
+    /// Rooms that need a range read; a broker's hand-over must not do it itself.
+    resyncs: Mutex<Vec<Arc<Room>>>,
+    runtime: OnceLock<Handle>,
+}
+
+/// How much of what a hub holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Live sessions, by transport.
+    pub sessions: BTreeMap<&'static str, usize>,
+    /// Rooms known to this node.
+    pub rooms: usize,
+    /// Memberships: sessions in rooms, each room counted.
+    pub members: usize,
+}
+
+impl Hub {
+    /// Begins to build a hub.
+    pub fn builder() -> HubBuilder {
+        HubBuilder::new()
+    }
+
+    /// Publishes an event, as the application: no gate is asked. Answers when the broker has stored it.
+    ///
+    /// Dropping the future leaves open whether the event was published.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish<R>(&self, room: R, event: Event) -> Result<Position, PublishError>
+    where
+        R: TryInto<RoomName, Error = NameError>,
+    {
+        self.node.publish(room.try_into()?, event, None).await
+    }
+
+    /// Publishes an event once: a repeat with the same key within five minutes publishes nothing and answers the
+    /// position of the first.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_once<R>(&self, room: R, event: Event, key: &str) -> Result<Position, PublishError>
+    where
+        R: TryInto<RoomName, Error = NameError>,
+    {
+        self.node.publish(room.try_into()?, event, Some(key.to_owned())).await
+    }
+
+    /// Subscribes from within the process. No gate is asked.
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub async fn subscribe<R>(&self, room: R, from: From) -> Result<Subscription, JoinError>
+    where
+        R: TryInto<RoomName, Error = NameError>,
+    {
+        Subscription::new(self, room.try_into()?, from).await
+    }
+
+    /// Answers calls of clients to `method`. A later handler for the same method replaces the earlier one.
+    pub fn on_call<A, T, F>(&self, method: &str, handler: impl Fn(Identity, A) -> F + Send + Sync + 'static)
+    where
+        A: serde::de::DeserializeOwned + Send,
+        T: serde::Serialize,
+        F: Future<Output = Result<T, CallError>> + Send + 'static,
+    {
+        self.node.calls.set(method, handler);
+    }
+
+    /// Begins a session for a client that the gate has let in. Must be called within a tokio runtime.
+    pub fn attach(&self, transport: Arc<dyn Transport>, identity: Identity) -> Session {
+        self.node.start();
+        Session::new(Arc::clone(&self.node), transport, Some(identity))
+    }
+
+    /// A session that is asked at no gate: the application's own.
+    pub(crate) fn attach_inside(&self, transport: Arc<dyn Transport>) -> Session {
+        self.node.start();
+        Session::new(Arc::clone(&self.node), transport, None)
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> &dyn Gate {
+        &*self.node.gate
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.node.limits
+    }
+
+    /// Tells every session to end. Each tells its client, with a hint when to come back.
+    pub fn close_sessions(&self, reason: CloseReason) {
+        let sessions: Vec<_> =
+            self.node.sessions.lock().iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
+        for mailbox in sessions {
+            mailbox.close(reason);
+        }
+    }
+
+    /// How much of what the hub holds now.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        for (_, mailbox) in self.node.sessions.lock().iter() {
+            *stats.sessions.entry(mailbox.transport()).or_default() += 1;
+        }
+        let rooms: Vec<_> = self.node.rooms.lock().values().cloned().collect();
+        stats.rooms = rooms.len();
+        stats.members = rooms.iter().map(|room| room.members()).sum();
+        stats
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // The background task sees that the node is gone.
+        self.dirty.wake();
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    pub(crate) async fn publish(
+        &self,
+        room: RoomName,
+        event: Event,
+        key: Option<String>,
+    ) -> Result<Position, PublishError> {
+        let (len, max) = (event.data().len(), self.limits.message);
+        if len > max {
+            return Err(PublishError::TooLarge { len, max });
+        }
+        let rooms = self.rules.of(&room);
+        let position = self.broker.publish(Publish { room, event, key, rooms }).await?;
+        // Nobody can resume from a place in a room that keeps nothing.
+        Ok(if rooms.kind() == Kind::Ephemeral { Position::UNKNOWN } else { position })
+    }
+
+    pub(crate) fn calls(&self) -> &call::Calls {
+        &self.calls
+    }
+
+    pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>) -> usize {
+        self.sessions.lock().insert(mailbox)
+    }
+
+    pub(crate) fn dismiss(&self, session: usize) {
+        self.sessions.lock().try_remove(session);
+    }
+
+    /// Runs `task` to its end: at once if it does not have to wait, else in the background, because whoever
+    /// began it may go away while others wait for its result.
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut task = Box::pin(task);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        if task.as_mut().poll(&mut cx).is_pending() {
+            match self.runtime.get().cloned().or_else(|| Handle::try_current().ok()) {
+                Some(runtime) => drop(runtime.spawn(task)),
+                None => {
+                    unreachable!("rooms come to be by sessions, and a session starts the hub on a runtime")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Building a hub, with the one decision that cannot be skipped.
+
+use super::{Hub, Node, call::Calls, deliver::Dirty};
+use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, policy::Rules};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+};
+use tokio::sync::Semaphore;
+
+/// Builds a [`Hub`]. Without a gate there is no `build`: who may come in is a decision nobody can skip.
+///
+/// ```compile_fail
+/// let hub = tidings_core::Hub::builder().build(); // no gate
+/// ```
+/// ```
+/// use tidings_core::{Hub, Rooms, gate};
+/// use std::time::Duration;
+/// let hub = Hub::builder()
+///     .gate(gate::open())
+///     .rooms("news", Rooms::log(1_000, Duration::from_secs(86_400)))
+///     .rooms("price:*", Rooms::latest())
+///     .build();
+/// ```
+pub struct HubBuilder<G = NoGate> {
+    gate: G,
+    broker: Arc<dyn Broker>,
+    rules: Rules,
+    limits: Limits,
+}
+
+/// The builder has no gate yet.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NoGate;
+
+impl HubBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            gate: NoGate,
+            broker: Arc::new(MemoryBroker::new()),
+            rules: Rules::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Sets who may connect, join, publish and call. [`gate::open`](crate::gate::open) lets everybody.
+    pub fn gate(self, gate: impl Gate) -> HubBuilder<Arc<dyn Gate>> {
+        let Self { broker, rules, limits, .. } = self;
+        HubBuilder { gate: Arc::new(gate), broker, rules, limits }
+    }
+}
+
+impl<G> HubBuilder<G> {
+    /// Sets how nodes share rooms; a [`MemoryBroker`] of its own unless set.
+    #[must_use]
+    pub fn broker(mut self, broker: Arc<dyn Broker>) -> Self {
+        self.broker = broker;
+        self
+    }
+
+    /// Says what rooms keep: the room of that name, or with a `*` at the end all that begin so. The exact name
+    /// counts first, then the longest beginning; rooms that no rule names have [`Rooms::default`].
+    #[must_use]
+    pub fn rooms(mut self, pattern: &str, rooms: Rooms) -> Self {
+        self.rules.add(pattern, rooms);
+        self
+    }
+
+    /// Sets what one client may ask for.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+impl HubBuilder<Arc<dyn Gate>> {
+    /// Builds the hub.
+    pub fn build(self) -> Hub {
+        let Self { gate, broker, rules, limits } = self;
+        let node = Arc::new(Node {
+            gate,
+            broker,
+            limits,
+            rules,
+            reads: Arc::new(Semaphore::new(READS)),
+            rooms: Default::default(),
+            sessions: Default::default(),
+            calls: Calls::default(),
+            dirty: Arc::new(Dirty::default()),
+            resyncs: Default::default(),
+            runtime: OnceLock::new(),
+        });
+        let sink: Weak<Node> = Arc::downgrade(&node);
+        node.broker.attach(sink);
+        Hub { node }
+    }
+}
+
+impl<G> fmt::Debug for HubBuilder<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubBuilder")
+            .field("rules", &self.rules)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Range reads under way at once for sessions that are behind.
+const READS: usize = 32;

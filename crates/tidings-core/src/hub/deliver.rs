@@ -1,0 +1,146 @@
+//! From the broker to the sessions that have something to read.
+
+use super::{Node, Room};
+use crate::{Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
+
+/// Rooms whose members are to be woken, each with the member to begin at. A room is here once at most.
+#[derive(Default)]
+pub(crate) struct Dirty {
+    rooms: Mutex<VecDeque<(Arc<Room>, usize)>>,
+    wake: Notify,
+}
+
+impl Dirty {
+    fn push(&self, room: Arc<Room>, from: usize) {
+        self.rooms.lock().push_back((room, from));
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+impl Node {
+    /// Tells a room's members that there is something to read: those of a small room at once, those of a large
+    /// one from the background, so that publishing takes no longer for it.
+    pub(super) fn deliver(&self, room: &Arc<Room>) {
+        if room.wake_or_queue() {
+            self.dirty.push(Arc::clone(room), 0);
+            self.dirty.wake();
+        }
+    }
+
+    /// Makes a session a member of a room, which comes to be if it must. Adding a member and removing an empty
+    /// room exclude each other by the lock on the map.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        name: &RoomName,
+        mailbox: Arc<Mailbox>,
+        subscription: usize,
+    ) -> super::Membership {
+        let mut rooms = self.rooms.lock();
+        if let Some(room) = rooms.get(name) {
+            return room.enter(mailbox, subscription);
+        }
+        let room = Arc::new(Room::new(name.clone(), self.rules.of(name)));
+        rooms.insert(name.clone(), Arc::clone(&room));
+        let membership = room.enter(mailbox, subscription);
+        drop(rooms);
+        self.run(room.sync(Arc::clone(self), false));
+        membership
+    }
+
+    /// Begins the background task, once, on the runtime that is there.
+    pub(super) fn start(self: &Arc<Self>) {
+        self.runtime.get_or_init(|| {
+            let runtime = Handle::current();
+            // The task holds the node only while it works, so that the last handle's drop ends both.
+            runtime.spawn(background(Arc::downgrade(self), Arc::clone(&self.dirty)));
+            runtime
+        });
+    }
+
+    fn housekeep(&self, now: Instant) {
+        let mut ended = Vec::new();
+        let mut kept = Vec::new();
+        self.rooms.lock().retain(|_, room| {
+            let end = room.close_if_empty(now, self.limits.linger);
+            (if end { &mut ended } else { &mut kept }).push(Arc::clone(room));
+            !end
+        });
+        kept.iter().for_each(|room| room.trim(now));
+        ended.iter().for_each(|room| self.broker.unwatch(&room.name));
+        self.broker.housekeep(now);
+    }
+}
+
+impl Sink for Node {
+    fn live(&self, message: Arc<Message>) {
+        let Some(room) = self.rooms.lock().get(message.room()).cloned() else { return };
+        match room.ingest(message, Instant::now()) {
+            Ingest::Appended => self.deliver(&room),
+            Ingest::Duplicate | Ingest::Held => {}
+            Ingest::Resync => self.resync(room),
+        }
+    }
+
+    fn lost(&self, room: Option<&RoomName>) {
+        let rooms = self.rooms.lock();
+        let rooms: Vec<_> = match room {
+            Some(name) => rooms.get(name).cloned().into_iter().collect(),
+            None => rooms.values().cloned().collect(),
+        };
+        for room in rooms {
+            if room.lost() {
+                self.resync(room);
+            }
+        }
+    }
+}
+
+impl Node {
+    fn resync(&self, room: Arc<Room>) {
+        self.resyncs.lock().push(room);
+        self.dirty.wake();
+    }
+}
+
+async fn background(node: Weak<Node>, dirty: Arc<Dirty>) {
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = dirty.wake.notified() => {}
+            now = housekeeping.tick() => match node.upgrade() {
+                Some(node) => node.housekeep(now),
+                None => return,
+            },
+        }
+        let Some(node) = node.upgrade() else { return };
+        for room in std::mem::take(&mut *node.resyncs.lock()) {
+            node.run(room.sync(Arc::clone(&node), true));
+        }
+        loop {
+            let next = dirty.rooms.lock().pop_front();
+            let Some((room, from)) = next else { break };
+            if from == 0 {
+                // Before the first is woken: what is published from here on queues the room again.
+                room.unqueue();
+            }
+            if let Some(next) = room.wake(from) {
+                // Behind the others: a room of many does not hold up a room of few.
+                dirty.push(room, next);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// How often what has outlived its age is looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);

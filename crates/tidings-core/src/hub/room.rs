@@ -1,0 +1,271 @@
+//! A room as a node holds it: its replica and its members.
+
+use super::Node;
+use crate::{
+    From, Kind, Message, Position, RoomName, Rooms,
+    broker::{BrokerError, ReadFrom},
+    ingest::{Ingest, Replica, Synced},
+    ring::{Place, Ring},
+    session::Mailbox,
+    sync::Mutex,
+};
+use slab::Slab;
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// A room as a node holds it.
+pub(crate) struct Room {
+    pub(crate) name: RoomName,
+    pub(crate) rooms: Rooms,
+    state: Mutex<State>,
+    /// Told when the first range read is in.
+    known: Notify,
+}
+
+struct State {
+    replica: Replica,
+    members: Slab<Member>,
+    /// Whether the room waits for its members to be woken.
+    queued: bool,
+    /// Since when nobody is in it.
+    empty: Option<Instant>,
+    /// No longer in the hub's map.
+    closed: bool,
+}
+
+struct Member {
+    mailbox: Arc<Mailbox>,
+    subscription: usize,
+}
+
+/// A session's place among a room's members; dropping it leaves the room, whenever that is.
+pub(crate) struct Membership {
+    pub(crate) room: Arc<Room>,
+    key: usize,
+}
+
+/// Where a new subscription begins.
+pub(crate) enum Begin {
+    /// At this position, which the ring holds.
+    At(Position),
+    /// Where the answer to this range read begins.
+    Read(ReadFrom),
+}
+
+/// What a room has for a cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Messages were taken.
+    Some,
+    /// There is nothing newer yet.
+    Nothing,
+    /// The ring cannot say; the broker's history must.
+    Read,
+}
+
+impl Room {
+    pub(super) fn new(name: RoomName, rooms: Rooms) -> Self {
+        let mut retention = rooms.retention();
+        retention.count = retention.count.min(RING);
+        let state = State {
+            replica: Replica::new(retention),
+            members: Slab::new(),
+            queued: false,
+            empty: None,
+            closed: false,
+        };
+        Self { name, rooms, state: Mutex::new(state), known: Notify::new() }
+    }
+
+    pub(super) fn enter(self: &Arc<Self>, mailbox: Arc<Mailbox>, subscription: usize) -> Membership {
+        let mut state = self.state.lock();
+        state.empty = None;
+        let key = state.members.insert(Member { mailbox, subscription });
+        Membership { room: Arc::clone(self), key }
+    }
+
+    /// Ends the room if nobody was in it for `linger`.
+    pub(super) fn close_if_empty(&self, now: Instant, linger: Duration) -> bool {
+        let mut state = self.state.lock();
+        state.closed = state.empty.is_some_and(|since| now.saturating_duration_since(since) >= linger);
+        state.closed
+    }
+
+    pub(super) fn ingest(&self, message: Arc<Message>, now: Instant) -> Ingest {
+        self.state.lock().replica.ingest(message, now)
+    }
+
+    pub(super) fn lost(&self) -> bool {
+        self.state.lock().replica.lost()
+    }
+
+    pub(super) fn trim(&self, now: Instant) {
+        self.state.lock().replica.trim(now);
+    }
+
+    pub(super) fn members(&self) -> usize {
+        self.state.lock().members.len()
+    }
+
+    /// Asks to be put on the list of rooms whose members are to be woken; none if it is there. A small room is
+    /// not worth the list: its members are woken here.
+    pub(super) fn wake_or_queue(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.members.len() > INLINE {
+            return !std::mem::replace(&mut state.queued, true);
+        }
+        drop(state);
+        let mut from = 0;
+        while let Some(next) = self.wake(from) {
+            from = next;
+        }
+        false
+    }
+
+    pub(super) fn unqueue(&self) {
+        self.state.lock().queued = false;
+    }
+
+    /// Marks some members as having something to read, and wakes them after the lock is released. Answers where
+    /// to go on, if there are more.
+    pub(super) fn wake(&self, from: usize) -> Option<usize> {
+        let mut wakers: [Option<Waker>; CHUNK] = [const { None }; CHUNK];
+        let state = self.state.lock();
+        let end = state.members.capacity();
+        let upto = end.min(from + CHUNK);
+        for (key, waker) in (from..upto).zip(&mut wakers) {
+            if let Some(member) = state.members.get(key) {
+                *waker = member.mailbox.mark(member.subscription);
+            }
+        }
+        drop(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+        (upto < end).then_some(upto)
+    }
+
+    /// Resolves when the first range read is in.
+    pub(crate) async fn known(&self) {
+        loop {
+            let mut told = std::pin::pin!(self.known.notified());
+            told.as_mut().enable();
+            if self.state.lock().replica.is_known() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    pub(crate) fn begin(&self, from: From, now: Instant) -> Begin {
+        let mut state = self.state.lock();
+        state.replica.trim(now);
+        let ring = state.replica.ring();
+        match (self.rooms.kind(), from) {
+            (Kind::Ephemeral, _) | (Kind::Log, From::Now) => Begin::At(ring.head()),
+            (Kind::Latest, From::Now | From::Start) => Begin::At(ring.base()),
+            (Kind::Log, From::Start) => Begin::Read(ReadFrom::Start),
+            (kind, From::After(cursor)) => match ring.locate(cursor) {
+                Place::At(_) => Begin::At(cursor),
+                // A newer value says all that the older ones did.
+                Place::Older if kind == Kind::Latest => Begin::At(ring.base()),
+                Place::Older | Place::Newer | Place::Foreign => Begin::Read(ReadFrom::After(cursor)),
+            },
+        }
+    }
+
+    /// Takes the messages after `cursor`, up to about `bytes` of them. The cursor is not moved.
+    pub(crate) fn take(&self, cursor: Position, bytes: usize, out: &mut VecDeque<Arc<Message>>) -> Taken {
+        let state = self.state.lock();
+        let ring = state.replica.ring();
+        let place = ring.locate(cursor);
+        let from = match (self.rooms.kind(), place) {
+            (_, Place::Newer) => return Taken::Nothing,
+            (Kind::Log, Place::At(at)) | (Kind::Ephemeral, Place::At(at)) => at,
+            (Kind::Ephemeral, Place::Older | Place::Foreign) => 0,
+            (Kind::Latest, Place::At(at)) => at.max(ring.len().saturating_sub(1)),
+            (Kind::Latest, Place::Older) => ring.len().saturating_sub(1),
+            (_, Place::Older | Place::Foreign) => return Taken::Read,
+        };
+        take_from(ring, from, bytes, out)
+    }
+
+    /// Brings the replica up to date, however long it takes, unless the room ends before.
+    pub(super) async fn sync(self: Arc<Self>, node: Arc<Node>, mut watched: bool) {
+        let mut pause = FIRST_PAUSE;
+        while !self.state.lock().closed {
+            match self.read_once(&node, &mut watched).await {
+                Ok(Synced::Live) => return,
+                Ok(Synced::Again) => {}
+                Err(_) => {
+                    tokio::time::sleep(jitter(pause)).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn read_once(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        watched: &mut bool,
+    ) -> Result<Synced, BrokerError> {
+        if !*watched {
+            node.broker.watch(&self.name).await?;
+            *watched = true;
+        }
+        let from = self.state.lock().replica.read_from();
+        let from = from.map_or(ReadFrom::Tail, ReadFrom::After);
+        let slice = node.broker.read(&self.name, from, RING).await?;
+        let synced = self.state.lock().replica.synced(&slice, Instant::now());
+        self.known.notify_waiters();
+        node.deliver(self);
+        Ok(synced)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut state = self.room.state.lock();
+        let member = state.members.try_remove(self.key);
+        if state.members.is_empty() {
+            state.empty = Some(Instant::now());
+            state.members.shrink_to_fit();
+        }
+        drop(state);
+        drop(member);
+    }
+}
+
+fn take_from(ring: &Ring, from: usize, bytes: usize, out: &mut VecDeque<Arc<Message>>) -> Taken {
+    let mut taken = 0;
+    for message in ring.messages(from).take(PIECE) {
+        out.push_back(Arc::clone(message));
+        taken += message.event().weight();
+        if taken >= bytes {
+            break;
+        }
+    }
+    if taken == 0 { Taken::Nothing } else { Taken::Some }
+}
+
+/// Between half and all of `pause`, so that what failed together does not come back together.
+pub(crate) fn jitter(pause: Duration) -> Duration {
+    let part = RandomState::new().hash_one(0_u8) % 1_000;
+    pause / 2 + (pause / 2).mul_f64(part as f64 / 1_000.0)
+}
+
+/// Messages that a room's ring holds at most; what lies deeper is read from the broker.
+const RING: usize = 1_024;
+/// Messages taken from a ring under one lock.
+const PIECE: usize = 64;
+/// Members woken under one lock.
+const CHUNK: usize = 64;
+/// The largest room whose members are woken by whoever publishes.
+const INLINE: usize = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(5);

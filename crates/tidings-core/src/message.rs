@@ -1,0 +1,131 @@
+//! An event at a position, shared by all its receivers.
+
+use crate::{Encoder, EncodingId, Event, Position, RoomName};
+use bytes::{Bytes, BytesMut};
+use std::sync::OnceLock;
+
+/// An event at a position in its room. It is shared by all receivers, and keeps each byte form once made.
+#[derive(Debug)]
+pub struct Message {
+    room: RoomName,
+    position: Position,
+    follows: Position,
+    stored: bool,
+    event: Event,
+    forms: Forms,
+}
+
+impl Message {
+    /// A message of a room with history: `follows` is the position of the message before it.
+    pub fn new(room: RoomName, position: Position, follows: Position, event: Event) -> Self {
+        Self { room, position, follows, stored: true, event, forms: Forms::default() }
+    }
+
+    /// A message that nobody keeps. Its position is the node's own and never shown.
+    pub fn ephemeral(room: RoomName, position: Position, follows: Position, event: Event) -> Self {
+        Self { stored: false, ..Self::new(room, position, follows, event) }
+    }
+
+    /// The room.
+    pub fn room(&self) -> &RoomName {
+        &self.room
+    }
+
+    /// Where it stands.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The position of the message directly before it.
+    pub fn follows(&self) -> Position {
+        self.follows
+    }
+
+    /// Its id on the wire: the position, where one can be resumed from.
+    pub fn id(&self) -> Option<Position> {
+        self.stored.then_some(self.position)
+    }
+
+    /// What was published.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// The message in the form of `encoder`, made at the first call and shared from then on.
+    pub fn form(&self, encoder: &dyn Encoder) -> &Bytes {
+        self.forms.get(encoder.id(), || {
+            let mut out = BytesMut::new();
+            encoder.encode(self, &mut out);
+            out.freeze()
+        })
+    }
+}
+
+/// The forms made so far: a list that only grows. Few forms are in use at once, so a walk is short, and a message
+/// that nobody reads pays for none.
+#[derive(Debug, Default)]
+struct Forms(OnceLock<Box<Form>>);
+
+#[derive(Debug)]
+struct Form {
+    id: EncodingId,
+    bytes: Bytes,
+    rest: Forms,
+}
+
+impl Forms {
+    fn get(&self, id: EncodingId, make: impl Fn() -> Bytes) -> &Bytes {
+        let mut forms = self;
+        loop {
+            // Whoever comes while the slot is being filled waits, so a form is made once whatever the race.
+            let form = forms.0.get_or_init(|| Box::new(Form { id, bytes: make(), rest: Self::default() }));
+            if form.id == id {
+                return &form.bytes;
+            }
+            forms = &form.rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Counting(&'static str, AtomicUsize);
+
+    impl Encoder for Counting {
+        fn id(&self) -> EncodingId {
+            EncodingId::new(self.0)
+        }
+        fn encode(&self, message: &Message, out: &mut BytesMut) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            out.extend_from_slice(self.0.as_bytes());
+            out.extend_from_slice(message.event().data());
+        }
+    }
+
+    #[test]
+    fn a_form_is_made_once_however_many_ask_at_once() {
+        let at = |offset| Position { epoch: 1, offset, tag: 0 };
+        for _ in 0..50 {
+            let message =
+                Message::new(RoomName::new("r").unwrap(), at(1), at(0), Event::json("e", &7).unwrap());
+            let encoders = [Counting("a", 0.into()), Counting("b", 0.into()), Counting("c", 0.into())];
+            std::thread::scope(|scope| {
+                for n in 0..6 {
+                    let (message, encoders) = (&message, &encoders);
+                    scope.spawn(move || {
+                        for k in 0..3 {
+                            let encoder = &encoders[(n + k) % 3];
+                            assert_eq!(message.form(encoder), format!("{}7", encoder.0).as_bytes());
+                        }
+                    });
+                }
+            });
+            for encoder in &encoders {
+                assert_eq!(encoder.1.load(Ordering::Relaxed), 1);
+            }
+        }
+    }
+}

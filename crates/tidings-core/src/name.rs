@@ -1,0 +1,168 @@
+//! Names of rooms and events, checked once on the way in.
+
+use std::{fmt, sync::Arc};
+
+/// Why a text is no name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The text is empty.
+    #[error("a {what} must not be empty")]
+    Empty {
+        /// `room name` or `event name`.
+        what: &'static str,
+    },
+    /// The text is longer than the limit, in bytes of UTF-8.
+    #[error("a {what} has at most {max} bytes, this one has {len}")]
+    TooLong {
+        /// `room name` or `event name`.
+        what: &'static str,
+        /// The limit, in bytes.
+        max: usize,
+        /// What was given, in bytes.
+        len: usize,
+    },
+    /// The text holds a control character; CR, LF and NUL would break out of a field of an event stream
+    /// (WHATWG HTML §9.2.6).
+    #[error("a {what} must not hold control characters")]
+    Control {
+        /// `room name` or `event name`.
+        what: &'static str,
+    },
+    /// The text begins with a prefix that Tidings keeps for itself.
+    #[error("a {what} must not begin with {prefix:?}, which is kept for Tidings itself")]
+    Reserved {
+        /// `room name` or `event name`.
+        what: &'static str,
+        /// The prefix.
+        prefix: &'static str,
+    },
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $max:literal, $reserved:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// The longest name, in bytes of UTF-8.
+            pub const MAX: usize = $max;
+
+            /// Checks and takes a name.
+            ///
+            /// # Errors
+            /// See [`NameError`].
+            pub fn new(name: &str) -> Result<Self, NameError> {
+                check(name, $what, Self::MAX, $reserved)?;
+                Ok(Self(name.into()))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&str> for $type {
+            type Error = NameError;
+            fn try_from(name: &str) -> Result<Self, NameError> {
+                Self::new(name)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(name: String) -> Result<Self, NameError> {
+                Self::new(&name)
+            }
+        }
+
+        impl TryFrom<&Self> for $type {
+            type Error = NameError;
+            fn try_from(name: &Self) -> Result<Self, NameError> {
+                Ok(name.clone())
+            }
+        }
+
+        impl std::ops::Deref for $type {
+            type Target = str;
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a room: 1 to 200 bytes of UTF-8 with no control character, not beginning with `~`.
+    RoomName, "room name", 200, "~"
+}
+
+name! {
+    /// The name of an event: 1 to 100 bytes of UTF-8 with no control character, not beginning with `tidings.`,
+    /// the names of our own notices on an event stream.
+    EventName, "event name", 100, "tidings."
+}
+
+fn check(name: &str, what: &'static str, max: usize, reserved: &'static str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty { what });
+    }
+    if name.len() > max {
+        return Err(NameError::TooLong { what, max, len: name.len() });
+    }
+    if name.chars().any(char::is_control) {
+        return Err(NameError::Control { what });
+    }
+    if name.starts_with(reserved) {
+        return Err(NameError::Reserved { what, prefix: reserved });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_on_the_way_in() {
+        assert!(RoomName::new("général: 1/2").is_ok());
+        assert!(RoomName::new(&"r".repeat(200)).is_ok());
+        assert_eq!(RoomName::new(""), Err(NameError::Empty { what: "room name" }));
+        assert_eq!(
+            RoomName::new(&"r".repeat(201)),
+            Err(NameError::TooLong { what: "room name", max: 200, len: 201 })
+        );
+        for bad in ["a\rb", "a\nb", "a\0b", "\u{85}", "\u{7f}"] {
+            assert_eq!(RoomName::new(bad), Err(NameError::Control { what: "room name" }), "{bad:?}");
+            assert_eq!(EventName::new(bad), Err(NameError::Control { what: "event name" }), "{bad:?}");
+        }
+        assert!(matches!(RoomName::new("~u:7"), Err(NameError::Reserved { .. })));
+        assert!(matches!(EventName::new("tidings.gap"), Err(NameError::Reserved { .. })));
+    }
+}

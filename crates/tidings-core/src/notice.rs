@@ -1,0 +1,175 @@
+//! What the server tells one session beside messages.
+
+use crate::{Position, RoomName};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// What the server tells one session beside messages. Serialized, it is the JSON object of the wire.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Notice {
+    /// The session is in a room; comes before any of the room's messages.
+    Joined {
+        /// The command's reference, where it had one.
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<u64>,
+        /// The room.
+        room: RoomName,
+        /// Where the session stands in it.
+        cursor: Position,
+        /// Whether everything after the cursor that the client came with will follow; if not, a gap comes next.
+        recovered: bool,
+    },
+    /// The session is out of a room.
+    Left {
+        /// The command's reference, where it had one.
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<u64>,
+        /// The room.
+        room: RoomName,
+    },
+    /// Something is missing; comes before anything newer.
+    Gap {
+        /// The room.
+        room: RoomName,
+        /// From where things go on: the next message follows this position.
+        id: Position,
+        /// Why.
+        reason: GapReason,
+    },
+    /// A command was done.
+    Reply {
+        /// The command's reference.
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<u64>,
+        /// The position of what was published.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Position>,
+        /// What was answered to a call.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<Box<RawValue>>,
+    },
+    /// A command was not done.
+    Error {
+        /// The command's reference, where it had one.
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<u64>,
+        /// For programs: one of the codes of the protocol.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// The server ends the session.
+    Close {
+        /// Why.
+        code: CloseReason,
+        /// After how many milliseconds to come back: a random number between the two.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry: Option<[u32; 2]>,
+    },
+}
+
+/// Why something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum GapReason {
+    /// The history no longer reaches back to the cursor.
+    Trimmed,
+    /// The cursor stands in another history: the server or the broker has begun a new one.
+    Epoch,
+    /// A session read too slowly and the history has passed it.
+    Slow,
+}
+
+/// Why the server ends a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The server shuts down; another one, or the next one, goes on.
+    Drain,
+    /// The right to be here has ended.
+    Expired,
+    /// Too slow.
+    Slow,
+    /// The hub is gone.
+    Gone,
+}
+
+impl CloseReason {
+    /// The window in which to come back, in milliseconds: wide enough that a fleet does not return at once. None:
+    /// not at all.
+    pub fn retry(self) -> Option<[u32; 2]> {
+        match self {
+            Self::Drain => Some([500, 5_000]),
+            Self::Slow => Some([5_000, 15_000]),
+            Self::Expired | Self::Gone => None,
+        }
+    }
+
+    /// The notice that says so.
+    pub fn notice(self) -> Notice {
+        Notice::Close { code: self, retry: self.retry() }
+    }
+}
+
+impl Notice {
+    /// The notice as JSON text.
+    pub fn to_json(&self) -> String {
+        // Strings, numbers and JSON values: nothing that could fail to be written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trimmed => "trimmed",
+            Self::Epoch => "epoch",
+            Self::Slow => "slow",
+        })
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drain => "drain",
+            Self::Expired => "expired",
+            Self::Slow => "slow",
+            Self::Gone => "gone",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_have_the_shape_of_the_wire() {
+        let room = RoomName::new("a\"b").unwrap();
+        let id = Position { epoch: 36, offset: 37, tag: 1 };
+        let check = |notice: Notice, json: &str| assert_eq!(notice.to_json(), json);
+        check(
+            Notice::Joined { reference: Some(1), room: room.clone(), cursor: id, recovered: true },
+            r#"{"type":"joined","ref":1,"room":"a\"b","cursor":"p10.11.1","recovered":true}"#,
+        );
+        check(
+            Notice::Gap { room, id, reason: GapReason::Trimmed },
+            r#"{"type":"gap","room":"a\"b","id":"p10.11.1","reason":"trimmed"}"#,
+        );
+        check(
+            Notice::Reply { reference: Some(2), id: Some(id), data: None },
+            r#"{"type":"reply","ref":2,"id":"p10.11.1"}"#,
+        );
+        check(
+            Notice::Error { reference: None, code: "forbidden", message: "no".into() },
+            r#"{"type":"error","code":"forbidden","message":"no"}"#,
+        );
+        check(CloseReason::Drain.notice(), r#"{"type":"close","code":"drain","retry":[500,5000]}"#);
+    }
+}

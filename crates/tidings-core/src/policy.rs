@@ -1,0 +1,137 @@
+//! What a class of rooms keeps.
+
+use crate::RoomName;
+use std::time::Duration;
+
+/// How rooms of a class behave: a builder begun by [`log`](Rooms::log), [`latest`](Rooms::latest) or
+/// [`ephemeral`](Rooms::ephemeral).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rooms {
+    kind: Kind,
+    retention: Retention,
+}
+
+/// The kinds of rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Every event, in order, or a gap.
+    Log,
+    /// The newest event only: state, prices, dashboards. Skipping older values is no gap.
+    Latest,
+    /// At most once, nothing stored, no position.
+    Ephemeral,
+}
+
+/// How much history is kept. Whatever bound is met first trims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "the three bounds of the model")]
+pub struct Retention {
+    /// Events at most.
+    pub count: usize,
+    /// Bytes at most, counted by [`Event::weight`](crate::Event::weight).
+    pub bytes: usize,
+    /// Age at most.
+    pub age: Duration,
+}
+
+impl Rooms {
+    /// Rooms that keep the last `count` events, none older than `age`, and at most [`bytes`](Self::bytes) of them.
+    /// At least one event is kept until its age is reached.
+    pub fn log(count: usize, age: Duration) -> Self {
+        Self {
+            kind: Kind::Log,
+            retention: Retention { count: count.max(1), bytes: DEFAULT_BYTES, age: age.min(MAX_AGE) },
+        }
+    }
+
+    /// Rooms of which only the newest event counts; it is kept for a day.
+    pub fn latest() -> Self {
+        Self { kind: Kind::Latest, ..Self::log(1, Duration::from_secs(86_400)) }
+    }
+
+    /// Rooms that keep nothing: who is not there, or too slow, misses the event and is not told.
+    pub fn ephemeral() -> Self {
+        Self { kind: Kind::Ephemeral, ..Self::log(EPHEMERAL_BUFFER, Duration::from_secs(10)) }
+    }
+
+    /// Sets the bound on a room's bytes (64 MiB unless set).
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.retention.bytes = bytes;
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The bounds of the history.
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+}
+
+impl Default for Rooms {
+    /// What a room gets that no rule names: a log of 1 000 events, an hour and 4 MiB, so that a short disconnect
+    /// loses nothing and no room can fill the memory.
+    fn default() -> Self {
+        Self::log(1_000, Duration::from_secs(3_600)).bytes(4 << 20)
+    }
+}
+
+/// The rules of a hub, by room name or prefix.
+#[derive(Debug, Default)]
+pub(crate) struct Rules(Vec<(String, bool, Rooms)>);
+
+impl Rules {
+    /// `pattern` is a room name, or a prefix and `*`.
+    pub(crate) fn add(&mut self, pattern: &str, rooms: Rooms) {
+        let (name, prefix) = match pattern.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (pattern, false),
+        };
+        self.0.retain(|(known, p, _)| (known.as_str(), *p) != (name, prefix));
+        self.0.push((name.to_owned(), prefix, rooms));
+        // The exact name first, then the longest prefix: the first that fits is the one that counts.
+        self.0.sort_by_key(|(name, prefix, _)| (*prefix, std::cmp::Reverse(name.len())));
+    }
+
+    pub(crate) fn of(&self, room: &RoomName) -> Rooms {
+        let fits = |(name, prefix, _): &&(String, bool, Rooms)| match prefix {
+            true => room.starts_with(name.as_str()),
+            false => room.as_str() == name,
+        };
+        self.0.iter().find(fits).map_or_else(Rooms::default, |(_, _, rooms)| *rooms)
+    }
+}
+
+/// A single room's bytes where only count and age were said.
+const DEFAULT_BYTES: usize = 64 << 20;
+/// Far beyond any use, and near enough that adding it to a time cannot overflow.
+const MAX_AGE: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// How far a reader of an ephemeral room may lag before it misses events.
+const EPHEMERAL_BUFFER: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exact_name_wins_then_the_longest_prefix() {
+        let room = |name| RoomName::new(name).unwrap();
+        let log = |count| Rooms::log(count, Duration::from_secs(1));
+        let mut rules = Rules::default();
+        rules.add("*", log(1));
+        rules.add("price:*", Rooms::latest());
+        rules.add("price:gold", log(3));
+        rules.add("price:metal:*", log(4));
+        assert_eq!(rules.of(&room("x")), log(1));
+        assert_eq!(rules.of(&room("price:silver")), Rooms::latest());
+        assert_eq!(rules.of(&room("price:gold")), log(3));
+        assert_eq!(rules.of(&room("price:metal:tin")), log(4));
+        rules.add("price:gold", log(5));
+        assert_eq!(rules.of(&room("price:gold")), log(5));
+    }
+}

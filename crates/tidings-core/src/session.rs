@@ -1,0 +1,276 @@
+//! The server's half of one live attachment.
+
+mod batch;
+mod mailbox;
+mod subscription;
+mod work;
+
+pub use batch::{Batch, Step};
+pub(crate) use mailbox::Mailbox;
+pub(crate) use subscription::{Item, Subscriptions};
+pub use work::{JoinError, Joined, PublishError};
+
+use crate::{Command, From, Identity, Notice, RoomName, Transport, hub::Node, transport::Standing};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use subscription::Next;
+use work::{Done, Work};
+
+/// The server's half of one live attachment: one WebSocket, one event stream, one long-poll.
+///
+/// It is a set of cursors, not a queue of frames: a client that reads slowly costs no memory. Whoever owns the
+/// connection gives it the client's commands ([`receive`](Self::receive)) and pulls bytes from it
+/// ([`poll_batch`](Self::poll_batch)). Dropping it ends the session: it is out of all its rooms at once.
+pub struct Session {
+    node: Arc<Node>,
+    mailbox: Arc<Mailbox>,
+    key: usize,
+    transport: Arc<dyn Transport>,
+    /// None: the application's own session, asked at no gate.
+    identity: Option<Identity>,
+    subscriptions: Subscriptions,
+    /// Subscriptions with something to read, in turn.
+    ready: VecDeque<usize>,
+    /// Notices not yet taken. Bounded, because no command is taken before the last one is done.
+    outbox: VecDeque<Notice>,
+    /// The command under way: one at a time, so that a client's commands are done in order.
+    work: Option<Work>,
+    ended: bool,
+}
+
+impl Session {
+    pub(crate) fn new(node: Arc<Node>, transport: Arc<dyn Transport>, identity: Option<Identity>) -> Self {
+        let mailbox = Arc::new(Mailbox::new(transport.name()));
+        let key = node.enroll(Arc::clone(&mailbox));
+        Self {
+            node,
+            mailbox,
+            key,
+            transport,
+            identity,
+            subscriptions: Subscriptions::default(),
+            ready: VecDeque::new(),
+            outbox: VecDeque::new(),
+            work: None,
+            ended: false,
+        }
+    }
+
+    /// Enters a room, and says so in the session's own stream before the first message. In a room where the
+    /// session is already nothing changes.
+    ///
+    /// Dropping the future leaves the session as it was.
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    pub async fn join(&mut self, room: RoomName, from: From) -> Result<Joined, JoinError> {
+        if let Some(joined) = self.subscriptions.joined(&room) {
+            return Ok(joined);
+        }
+        let key = self.reserve()?;
+        let entered = work::enter(
+            Arc::clone(&self.node),
+            self.identity.clone(),
+            Arc::clone(&self.mailbox),
+            key,
+            room,
+            from,
+        )
+        .await?;
+        let joined = entered.joined();
+        self.outbox.push_back(joined.clone().notice(None));
+        self.admit(key, entered);
+        Ok(joined)
+    }
+
+    /// Whether the session takes a command now. If not, the owner should stop reading from its client until
+    /// [`poll_batch`](Self::poll_batch) has brought the answer to the last one.
+    pub fn is_idle(&self) -> bool {
+        self.work.is_none() && self.outbox.len() < OUTBOX
+    }
+
+    /// Begins to do a command; the answer comes with [`poll_batch`](Self::poll_batch).
+    ///
+    /// # Panics
+    /// If the session is not [idle](Self::is_idle).
+    pub fn receive(&mut self, command: Command) {
+        assert!(self.is_idle(), "a session takes a command when it is idle");
+        match command {
+            Command::Join { reference, room, from } => self.receive_join(reference, room, from),
+            Command::Leave { reference, room } => {
+                self.subscriptions.remove_room(&room);
+                self.outbox.push_back(Notice::Left { reference, room });
+            }
+            command => {
+                let work = work::perform(Arc::clone(&self.node), self.identity.clone(), command);
+                self.work = Some(Box::pin(async { Done::Notice(work.await) }));
+            }
+        }
+    }
+
+    /// Tells the client that what it sent was no command. The session goes on.
+    ///
+    /// # Panics
+    /// If the session is not [idle](Self::is_idle).
+    pub fn refuse(&mut self, error: crate::CommandError) {
+        assert!(self.is_idle(), "a session takes a command when it is idle");
+        let crate::CommandError { reference, code, message } = error;
+        self.outbox.push_back(Notice::Error { reference, code, message });
+    }
+
+    /// How many rooms the session is in.
+    pub fn rooms(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Where the session stands: its rooms, sorted by name, and the cursor over them.
+    pub fn standing(&self) -> Standing<'_> {
+        Standing { session: &self.subscriptions }
+    }
+
+    /// The transport.
+    pub fn transport(&self) -> &dyn Transport {
+        &*self.transport
+    }
+
+    /// Gathers what is new for all rooms into `batch`, up to its limit. Pending when there is nothing; then the
+    /// task is woken when there is. After [`Step::End`] nothing more comes.
+    ///
+    /// What is in the batch counts as sent: the cursors have moved past it.
+    pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Step> {
+        // A session that always has something to read must hear it too.
+        if let (false, Some(reason)) = (self.ended, self.mailbox.closing()) {
+            self.ended = true;
+            self.outbox.push_back(reason.notice());
+        }
+        while !batch.is_full() {
+            match self.poll_item(cx) {
+                Poll::Ready(Some(item)) => self.put(&item, batch),
+                Poll::Ready(None) if batch.is_empty() => return Poll::Ready(Step::End),
+                Poll::Pending if batch.is_empty() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Step::Some)
+    }
+
+    fn put(&self, item: &Item, batch: &mut Batch) {
+        match item {
+            Item::Message(message) => {
+                if self.transport.marks() {
+                    batch.put_with(|out| self.transport.mark(self.standing(), out));
+                }
+                batch.put_message(message.form(self.transport.encoder()).clone());
+            }
+            Item::Notice(notice) => batch.put_with(|out| self.transport.notice(notice, self.standing(), out)),
+        }
+    }
+
+    /// The next thing for the client; the cursors have moved past it.
+    pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        loop {
+            if let Some(notice) = self.outbox.pop_front() {
+                return Poll::Ready(Some(Item::Notice(notice)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            if self.poll_work(cx) {
+                continue;
+            }
+            if let Some(&key) = self.ready.front() {
+                match self.subscriptions.next(key, &self.node) {
+                    Next::Item(item) => return Poll::Ready(Some(item)),
+                    Next::Turn => self.ready.rotate_left(1),
+                    Next::Nothing => drop(self.ready.pop_front()),
+                }
+                continue;
+            }
+            let read = self.subscriptions.poll_reads(cx, &mut self.ready);
+            let told = self.mailbox.take(&mut self.ready, cx.waker());
+            if let Some(reason) = told.close {
+                self.ended = true;
+                self.outbox.push_back(reason.notice());
+            } else if !told.some && !read {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Whether the command under way came to its end.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(work) = &mut self.work else { return false };
+        let Poll::Ready(done) = work.as_mut().poll(cx) else { return false };
+        self.work = None;
+        match done {
+            Done::Notice(notice) => self.outbox.push_back(notice),
+            Done::Entered { key, reference, result: Ok(entered) } => {
+                self.outbox.push_back(entered.joined().notice(reference));
+                self.admit(key, entered);
+            }
+            Done::Entered { key, reference, result: Err(error) } => {
+                self.subscriptions.release(key);
+                self.outbox.push_back(error.notice(reference));
+            }
+        }
+        true
+    }
+
+    fn receive_join(&mut self, reference: Option<u64>, room: RoomName, from: From) {
+        if let Some(joined) = self.subscriptions.joined(&room) {
+            self.outbox.push_back(joined.notice(reference));
+            return;
+        }
+        match self.reserve() {
+            Ok(key) => {
+                let entered = work::enter(
+                    Arc::clone(&self.node),
+                    self.identity.clone(),
+                    Arc::clone(&self.mailbox),
+                    key,
+                    room,
+                    from,
+                );
+                self.work =
+                    Some(Box::pin(async move { Done::Entered { key, reference, result: entered.await } }));
+            }
+            Err(error) => self.outbox.push_back(error.notice(reference)),
+        }
+    }
+
+    fn reserve(&mut self) -> Result<usize, JoinError> {
+        let max = self.node.limits.rooms;
+        if self.subscriptions.len() >= max && self.identity.is_some() {
+            return Err(JoinError::TooManyRooms { max });
+        }
+        Ok(self.subscriptions.reserve())
+    }
+
+    fn admit(&mut self, key: usize, entered: work::Entered) {
+        self.subscriptions.fill(key, entered);
+        self.ready.push_back(key);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.node.dismiss(self.key);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("transport", &self.transport.name())
+            .field("identity", &self.identity)
+            .field("rooms", &self.rooms())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Notices that may wait before no more commands are taken.
+const OUTBOX: usize = 16;

@@ -1,0 +1,149 @@
+//! Frame headers (RFC 6455 §5.2), judged as early as their bytes allow.
+
+use super::{Limits, ProtocolError, Role, take};
+use crate::{frame, mask};
+use std::io::Cursor;
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Control, Data, OpCode},
+};
+
+/// A frame whose header is read, and what is left of its payload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    /// Never a reserved one.
+    pub(super) opcode: OpCode,
+    pub(super) fin: bool,
+    /// Turned to where the next byte of the payload stands.
+    pub(super) key: Option<mask::Key>,
+    /// Bytes of payload still to come.
+    pub(super) remaining: usize,
+}
+
+/// What a header is judged by.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) role: Role,
+    pub(super) limits: Limits,
+    /// The length so far of the message that is begun, if one is.
+    pub(super) begun: Option<usize>,
+}
+
+/// The bytes of a header that did not come at once. Of no use once the header is read.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    bytes: [u8; MAX_HEADER],
+    len: u8,
+}
+
+impl Head {
+    /// Takes a header off the front of `input`, or all of the input if it ends inside the header.
+    pub(super) fn read(
+        &mut self,
+        input: &mut &mut [u8],
+        rules: &Rules,
+    ) -> Result<Option<Frame>, ProtocolError> {
+        let held = usize::from(self.len);
+        if held == 0
+            && let Some((frame, len)) = rules.parse(input)?
+        {
+            take(input, len);
+            return Ok(Some(frame));
+        }
+        let more = input.len().min(MAX_HEADER - held);
+        self.bytes[held..held + more].copy_from_slice(&input[..more]);
+        let parsed = if held == 0 { None } else { rules.parse(&self.bytes[..held + more])? };
+        match parsed {
+            Some((frame, len)) => {
+                take(input, len - held);
+                Ok(Some(frame))
+            }
+            None => {
+                take(input, more);
+                self.len += more as u8;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Rules {
+    /// A header from the front of `bytes` and its length, `None` if it is not all there.
+    fn parse(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, ProtocolError> {
+        self.check_start(bytes)?;
+        let mut cursor = Cursor::new(bytes);
+        let (header, len) = match FrameHeader::parse(&mut cursor) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => return Ok(None),
+            // The one thing the parser refuses, and the start of the header was checked for it.
+            Err(_) => return Err(ProtocolError::ReservedOpcode(bytes[0] & OPCODE)),
+        };
+        let header_len = cursor.position() as usize;
+        // "The minimal number of bytes MUST be used to encode the length", and "the most significant bit MUST
+        // be 0".
+        if header.len(len) != header_len || len >> 63 != 0 {
+            return Err(ProtocolError::LengthEncoding);
+        }
+        let remaining = self.check_len(header.opcode, len)?;
+        Ok(Some((
+            Frame { opcode: header.opcode, fin: header.is_final, key: header.mask, remaining },
+            header_len,
+        )))
+    }
+
+    /// What the first two bytes show, as far as they are there.
+    fn check_start(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        let Some(&first) = bytes.first() else { return Ok(()) };
+        if first & RESERVED != 0 {
+            return Err(ProtocolError::ReservedBits);
+        }
+        let opcode = OpCode::from(first & OPCODE);
+        match opcode {
+            OpCode::Data(Data::Reserved(code)) => return Err(ProtocolError::ReservedOpcode(code)),
+            OpCode::Data(Data::Continue) if self.begun.is_none() => {
+                return Err(ProtocolError::UnexpectedContinuation);
+            }
+            OpCode::Data(Data::Text | Data::Binary) if self.begun.is_some() => {
+                return Err(ProtocolError::InterruptedMessage);
+            }
+            OpCode::Data(_) => {}
+            OpCode::Control(Control::Reserved(code)) => return Err(ProtocolError::ReservedOpcode(code)),
+            OpCode::Control(_) if first & FIN == 0 => return Err(ProtocolError::FragmentedControl),
+            OpCode::Control(_) => {}
+        }
+        let Some(&second) = bytes.get(1) else { return Ok(()) };
+        match (self.role, second & MASK != 0) {
+            (Role::Server, false) => return Err(ProtocolError::Unmasked),
+            (Role::Client, true) => return Err(ProtocolError::Masked),
+            _ => {}
+        }
+        if matches!(opcode, OpCode::Control(_)) && usize::from(second & !MASK) > frame::MAX_CONTROL {
+            return Err(ProtocolError::LongControl);
+        }
+        Ok(())
+    }
+
+    /// The limits for data frames, asked before any memory is taken for the payload.
+    fn check_len(&self, opcode: OpCode, len: u64) -> Result<usize, ProtocolError> {
+        let Limits { frame, message } = self.limits;
+        let len = usize::try_from(len).map_err(|_| ProtocolError::FrameTooLarge { limit: frame })?;
+        if matches!(opcode, OpCode::Control(_)) {
+            return Ok(len);
+        }
+        if len > frame {
+            return Err(ProtocolError::FrameTooLarge { limit: frame });
+        }
+        if len > message.saturating_sub(self.begun.unwrap_or(0)) {
+            return Err(ProtocolError::MessageTooLarge { limit: message });
+        }
+        Ok(len)
+    }
+}
+
+const FIN: u8 = 0x80;
+/// RSV1 to RSV3. No extension is agreed on, so none may be set; one that is would be let through here.
+const RESERVED: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
+const MASK: u8 = 0x80;
+/// Two bytes, a length of eight and a key of four.
+const MAX_HEADER: usize = 14;

@@ -1,0 +1,99 @@
+//! A message that did not come at once: in fragments, or in a frame longer than a read.
+
+use super::{Incoming, ProtocolError, header::Frame};
+use crate::utf8::Tail;
+use std::borrow::Cow;
+use tungstenite::protocol::frame::coding::Data;
+
+#[derive(Debug)]
+pub(super) enum Partial {
+    Text { text: String, tail: Tail },
+    Binary(Vec<u8>),
+}
+
+impl Partial {
+    /// An empty message, of which `data` is the opcode of the first frame.
+    pub(super) fn new(data: Data) -> Self {
+        match data {
+            Data::Text => Self::Text { text: String::new(), tail: Tail::default() },
+            _ => Self::Binary(Vec::new()),
+        }
+    }
+
+    /// Bytes received.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text { text, tail } => text.len() + tail.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Bytes of memory taken.
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Text { text, .. } => text.capacity(),
+            Self::Binary(bytes) => bytes.capacity(),
+        }
+    }
+
+    /// Appends a piece of `frame`, whose `remaining` bytes do not include it; the message stays within
+    /// `limit` bytes since the header was checked.
+    pub(super) fn push(&mut self, piece: &[u8], frame: Frame, limit: usize) -> Result<(), ProtocolError> {
+        let needed = self.len() + piece.len();
+        let frame_end = needed + frame.remaining;
+        let longest = if frame.fin { frame_end } else { limit };
+        let capacity = room(self.capacity(), needed, frame_end, longest);
+        match self {
+            Self::Text { text, tail } => {
+                text.reserve_exact(capacity.saturating_sub(text.len()));
+                tail.push(piece, text).map_err(|_| ProtocolError::InvalidUtf8)
+            }
+            Self::Binary(bytes) => {
+                bytes.reserve_exact(capacity.saturating_sub(bytes.len()));
+                bytes.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    /// The whole message.
+    pub(super) fn finish(self) -> Result<Incoming<'static>, ProtocolError> {
+        match self {
+            Self::Text { tail, .. } if !tail.is_empty() => Err(ProtocolError::InvalidUtf8),
+            Self::Text { text, .. } => Ok(Incoming::Text(Cow::Owned(text))),
+            Self::Binary(bytes) => Ok(Incoming::Binary(Cow::Owned(bytes))),
+        }
+    }
+}
+
+/// The capacity to have for a message that has `needed` bytes, will have `frame_end` at the end of its
+/// current frame, and `longest` at most.
+///
+/// A short frame gets its place at once. A long one must earn it: memory follows what came, not what a header
+/// announced, at most doubling, and never goes past what the message may become.
+fn room(capacity: usize, needed: usize, frame_end: usize, longest: usize) -> usize {
+    if needed <= capacity {
+        return capacity;
+    }
+    let grown = capacity.saturating_mul(2).min(longest);
+    needed.max(frame_end.min(ON_TRUST)).max(grown)
+}
+
+/// How much memory an announced length is given before its bytes come.
+const ON_TRUST: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_follows_what_came_and_not_what_was_announced() {
+        const MIB: usize = 1 << 20;
+        assert_eq!(room(0, 1, 300, 300), 300, "a short frame gets its place at once");
+        assert_eq!(room(0, 1, MIB, MIB), ON_TRUST, "a long one does not");
+        assert_eq!(room(ON_TRUST, ON_TRUST + 1, MIB, MIB), 2 * ON_TRUST);
+        assert_eq!(room(2 * ON_TRUST, ON_TRUST, MIB, MIB), 2 * ON_TRUST, "nothing to grow for");
+        assert_eq!(room(MIB / 2 + 1, MIB / 2 + 2, MIB, MIB), MIB, "never past what the message may become");
+        assert_eq!(room(0, 100, 100, MIB), 100, "a fragment takes its own length");
+    }
+}

@@ -1,0 +1,32 @@
+//! WebSocket for Tidings: a message layer without I/O (RFC 6455).
+//!
+//! Nothing here reads a socket, asks for the time or holds a buffer while a connection is idle. A driver
+//! reads into any buffer it likes, for example one that all connections of a thread share, and hands the
+//! bytes to the [`Decoder`](decode::Decoder), which keeps only what is not finished; [`frame`] writes frames;
+//! [`Closing`](close::Closing) says when a connection ends and how; [`handshake`] judges the request that
+//! starts it. The same code serves both ends of a connection.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use tidings_ws::{decode::{Decoder, Incoming, Limits, Role}, frame};
+//!
+//! // What a client sends is masked; a server takes nothing else.
+//! let mut wire = BytesMut::new();
+//! frame::put_text("hello", Some([1, 2, 3, 4]), &mut wire);
+//!
+//! let mut decoder = Decoder::new(Role::Server, Limits::new(1 << 20, 1 << 20));
+//! let mut input = &mut wire[..];
+//! while let Some(incoming) = decoder.decode(&mut input)? {
+//!     assert_eq!(incoming, Incoming::Text("hello".into()));
+//! }
+//! # Ok::<(), tidings_ws::decode::ProtocolError>(())
+//! ```
+
+pub mod close;
+pub mod decode;
+pub mod frame;
+pub mod handshake;
+mod mask;
+mod utf8;
+
+pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};

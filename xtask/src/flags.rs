@@ -1,0 +1,92 @@
+//! The command line: every task and every flag, in one place.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The tasks of this repository
+///
+/// `cargo xtask ci` is what a change must pass; the other tasks are its parts, for use on their own.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    Ci(Ci),
+    Tidy(Tidy),
+    Test(Test),
+    Browser(Browser),
+}
+
+/// Run everything a change must pass, in order, and print a summary
+///
+/// Stops at the first failure. A tool that is missing is installed when the environment has CI set, or when running
+/// as root on Debian; elsewhere the step fails and says which line would install it.
+#[derive(Debug, Args)]
+pub(crate) struct Ci {
+    /// Run these steps alone (comma-separated)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STEPS")]
+    pub(crate) only: Vec<Step>,
+    /// Leave these steps out (comma-separated)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STEPS")]
+    pub(crate) skip: Vec<Step>,
+    /// Go on after a failure and report all of them
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+}
+
+/// A step of `ci`, in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// The code is formatted
+    Fmt,
+    /// The house rules hold
+    Tidy,
+    /// Clippy has nothing to say
+    Clippy,
+    /// Unit, integration and documentation tests pass
+    Test,
+    /// The documentation builds without a warning
+    Docs,
+    /// Each feature of the facade stands alone and brings in no other transport
+    Features,
+    /// Every example builds
+    Examples,
+    /// The browser tests pass
+    Browser,
+}
+
+/// Check the house rules: dependency arrows, file sizes, where a cfg may stand, reasons that must be given
+///
+/// Lists every fault as `path:line: what is wrong and what to do`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Tidy {
+    /// Print warnings too: files that have grown past the soft limit
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+/// Run the tests of the whole workspace with all features
+///
+/// The same as `cargo test --workspace --all-features ARGS`; with `-p CRATE` among ARGS, that crate alone.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// What to hand to `cargo test`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+/// Run the browser tests: `node --test` in every `browser/` folder of a crate or an example
+///
+/// Needs chromium (or what CHROMIUM names) and node 20 or newer. The tests find the built servers through
+/// TIDINGS_TARGET_DIR, and the browser through CHROMIUM; TIDINGS_HEADED=1 asks for a window.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Browser {
+    /// Show the browser's window
+    #[arg(long)]
+    pub(crate) headed: bool,
+    /// Run only the tests whose name matches (a regular expression)
+    pub(crate) filter: Option<String>,
+}

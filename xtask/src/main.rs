@@ -1,0 +1,41 @@
+//! The tasks of this repository: `cargo xtask ci` is what a change must pass, `cargo xtask --help` lists the rest.
+
+mod browser;
+mod ci;
+mod features;
+mod flags;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use flags::{Flags, Task};
+use workspace::Workspace;
+
+fn main() -> ExitCode {
+    match perform(&Flags::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: &Task) -> Result<()> {
+    let workspace = Workspace::load()?;
+    // Every path and every command below is relative to the top of the repository.
+    std::env::set_current_dir(workspace.root()).context("cannot enter the top of the workspace")?;
+    match task {
+        Task::Ci(flags) => ci::run(&workspace, flags),
+        Task::Tidy(flags) => tidy::run(&workspace, flags),
+        Task::Test(flags) => test::run(flags),
+        Task::Browser(flags) => browser::run(&workspace, flags),
+    }
+}

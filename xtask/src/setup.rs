@@ -1,0 +1,139 @@
+//! The tools that tasks need: found, installed where that is wanted, or named together with the line that installs them.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::run::{Cmd, cargo};
+
+/// A program that is not part of a bare Rust toolchain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    Rustfmt,
+    Clippy,
+    Git,
+    Node,
+    Chromium,
+}
+
+/// Makes sure that a tool is there. Installs it with `CI` set or as root on Debian, else fails with the line to type.
+pub(crate) fn ensure(tool: Tool) -> Result<()> {
+    if tool.works() {
+        return Ok(());
+    }
+    let (name, line) = (tool.name(), shown(&tool.installation()));
+    if !may_install() {
+        bail!("{name} is missing; install it with: {line}");
+    }
+    println!("{name} is missing: installing it");
+    for command in tool.installation() {
+        // Whether that was enough is asked below: a component that is already there is no failure.
+        if let Err(error) = command.run() {
+            println!("{error:#}");
+        }
+        if tool.works() {
+            return Ok(());
+        }
+    }
+    bail!("{name} is still missing after: {line}");
+}
+
+/// The browser: what `CHROMIUM` names, or the usual place.
+pub(crate) fn chromium() -> String {
+    std::env::var("CHROMIUM")
+        .ok()
+        .filter(|path| !path.is_empty())
+        .unwrap_or_else(|| "/usr/bin/chromium".to_owned())
+}
+
+impl Tool {
+    fn name(self) -> String {
+        match self {
+            Self::Rustfmt => "rustfmt".to_owned(),
+            Self::Clippy => "clippy".to_owned(),
+            Self::Git => "git".to_owned(),
+            Self::Node => format!("node {NODE_MAJOR} or newer with npm"),
+            Self::Chromium => format!("chromium (looked for {})", chromium()),
+        }
+    }
+
+    fn works(self) -> bool {
+        match self {
+            Self::Rustfmt => cargo(&["fmt", "--version"]).probe().is_some(),
+            Self::Clippy => cargo(&["clippy", "--version"]).probe().is_some(),
+            Self::Git => Cmd::new("git", &["--version"]).probe().is_some(),
+            Self::Node => {
+                let version = Cmd::new("node", &["--version"]).probe();
+                let npm = Cmd::new("npm", &["--version"]).probe();
+                npm.is_some()
+                    && version.and_then(|version| major(&version)).is_some_and(|major| major >= NODE_MAJOR)
+            }
+            Self::Chromium => Path::new(&chromium()).is_file(),
+        }
+    }
+
+    /// What to run, in order, until the tool works.
+    fn installation(self) -> Vec<Cmd> {
+        match self {
+            Self::Rustfmt => vec![Cmd::new("rustup", &["component", "add", "rustfmt"])],
+            Self::Clippy => vec![Cmd::new("rustup", &["component", "add", "clippy"])],
+            Self::Git => apt(&["git", "ca-certificates"]),
+            Self::Node => {
+                let mut commands = apt(&["nodejs", "npm"]);
+                // Debian 12 has an older node; npm can bring a newer one.
+                commands.push(as_root("npm", &["install", "--global", "node@22"]));
+                commands
+            }
+            Self::Chromium => apt(&["chromium"]),
+        }
+    }
+}
+
+fn apt(packages: &[&str]) -> Vec<Cmd> {
+    // Through `env`, since sudo keeps no variables.
+    let install = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends"];
+    vec![as_root("apt-get", &["update"]), as_root("env", &install).args(packages)]
+}
+
+fn as_root(program: &str, args: &[&str]) -> Cmd {
+    if is_root() { Cmd::new(program, args) } else { Cmd::new("sudo", &["-n", program]).args(args) }
+}
+
+fn shown(commands: &[Cmd]) -> String {
+    commands.iter().map(Cmd::shown).collect::<Vec<_>>().join(" && ")
+}
+
+fn may_install() -> bool {
+    let in_ci = std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    in_ci || (is_root() && Path::new("/etc/debian_version").is_file())
+}
+
+fn is_root() -> bool {
+    Cmd::new("id", &["-u"]).probe().as_deref() == Some("0")
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.trim_start_matches('v').split('.').next()?.parse().ok()
+}
+
+/// The first node whose test runner finds test files by itself and filters them by name.
+const NODE_MAJOR: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_of_node_is_read() {
+        assert_eq!(major("v20.20.2"), Some(20));
+        assert_eq!(major("v9.0.0"), Some(9));
+        assert_eq!(major("unknown"), None);
+    }
+
+    #[test]
+    fn the_installing_line_is_one_line() {
+        let line = shown(&Tool::Chromium.installation());
+        assert!(line.contains("apt-get update && "), "{line}");
+        assert!(line.ends_with("apt-get install -y --no-install-recommends chromium"), "{line}");
+    }
+}

@@ -1,0 +1,40 @@
+//! `cargo xtask test`: all tests, with all features.
+
+use anyhow::Result;
+
+use crate::flags::Test;
+use crate::run::cargo;
+
+pub(crate) fn run(flags: &Test) -> Result<()> {
+    let mut args = flags.args.clone();
+    // A `--` that comes first is meant for cargo, but the parser of our flags takes it.
+    if std::env::args().nth(2).as_deref() == Some("--") {
+        args.insert(0, "--".to_owned());
+    }
+    // With `--workspace`, cargo would pass over a `-p` in silence.
+    let scope: &[&str] = if names_a_package(&args) { &[] } else { &["--workspace"] };
+    cargo(&["test"]).args(scope).args(&["--all-features"]).args(&args).run()
+}
+
+fn names_a_package(args: &[String]) -> bool {
+    let is_package =
+        |arg: &String| arg.starts_with("-p") || arg == "--package" || arg.starts_with("--package=");
+    args.iter().take_while(|arg| *arg != "--").any(is_package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_a_package;
+
+    fn check(args: &[&str]) -> bool {
+        names_a_package(&args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_package_is_noticed_only_before_the_dashes() {
+        assert!(
+            check(&["-p", "tidings-core"]) && check(&["--doc", "--package=tidings"]) && check(&["-ptidings"])
+        );
+        assert!(!check(&[]) && !check(&["resume", "--", "-p"]) && !check(&["--profile", "release"]));
+    }
+}

@@ -82,6 +82,17 @@ struct Raw<'a> {
     data: Option<Box<RawValue>>,
 }
 
+impl CommandError {
+    /// Binary data came where commands of JSON text are taken.
+    pub fn binary() -> Self {
+        Self {
+            reference: None,
+            code: "bad_command",
+            message: "a command is a text message; this one was binary".to_owned(),
+        }
+    }
+}
+
 impl Command {
     /// Reads one command from JSON text.
     ///

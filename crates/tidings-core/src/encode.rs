@@ -31,7 +31,7 @@ pub trait Encoder: Send + Sync + 'static {
 /// The JSON object that stands for a message on the wire: the text of a WebSocket frame, an item of a long-poll
 /// answer.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[allow(clippy::exhaustive_structs, reason = "it has nothing to configure and is named as a value")]
 pub struct Json;
 
 impl Json {

@@ -10,9 +10,10 @@ pub use call::CallError;
 pub(crate) use room::{Begin, Membership, Room, Taken, jitter};
 
 use crate::{
-    CloseReason, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Position, PublishError,
-    RoomName, Session, Subscription, Transport,
+    CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice, Position,
+    PublishError, RoomName, Session, Subscription, Transport,
     broker::{Broker, Publish},
+    gate::Decision,
     policy::Rules,
     session::Mailbox,
     sync::Mutex,
@@ -24,7 +25,10 @@ use std::{
     future::Future,
     sync::{Arc, OnceLock},
 };
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+};
 
 /// The node: its rooms, its sessions and its broker. A handle; cloning it is cheap.
 #[derive(Clone)]
@@ -43,6 +47,8 @@ pub(crate) struct Node {
     rules: Rules,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
     sessions: Mutex<Slab<Arc<Mailbox>>>,
+    /// Told when the last session has gone.
+    vacant: Notify,
     calls: call::Calls,
     dirty: Arc<deliver::Dirty>,
     /// Rooms that need a range read; a broker's hand-over must not do it itself.
@@ -126,9 +132,26 @@ impl Hub {
         Session::new(Arc::clone(&self.node), transport, None)
     }
 
-    /// The gate.
-    pub fn gate(&self) -> &dyn Gate {
-        &*self.node.gate
+    /// Does a command of a client that has no stream, and answers it.
+    pub fn perform(&self, who: Identity, command: Command) -> impl Future<Output = Notice> + Send + use<> {
+        crate::session::perform(Arc::clone(&self.node), Some(who), command)
+    }
+
+    /// Resolves when there is no session.
+    pub async fn vacant(&self) {
+        loop {
+            let mut told = std::pin::pin!(self.node.vacant.notified());
+            told.as_mut().enable();
+            if self.node.sessions.lock().is_empty() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Asks the gate who it is.
+    pub fn connect<'a>(&'a self, head: &'a http::request::Parts) -> Decision<'a, Identity> {
+        self.node.gate.connect(head)
     }
 
     /// The limits.
@@ -197,7 +220,11 @@ impl Node {
     }
 
     pub(crate) fn dismiss(&self, session: usize) {
-        self.sessions.lock().try_remove(session);
+        let mut sessions = self.sessions.lock();
+        sessions.try_remove(session);
+        if sessions.is_empty() {
+            self.vacant.notify_waiters();
+        }
     }
 
     /// Runs `task` to its end: at once if it does not have to wait, else in the background, because whoever

@@ -1,6 +1,6 @@
 //! What the server tells one session beside messages.
 
-use crate::{Position, RoomName};
+use crate::{CommandError, Position, RoomName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt;
@@ -121,6 +121,13 @@ impl Notice {
     pub fn to_json(&self) -> String {
         // Strings, numbers and JSON values: nothing that could fail to be written.
         serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl From<CommandError> for Notice {
+    fn from(error: CommandError) -> Self {
+        let CommandError { reference, code, message } = error;
+        Self::Error { reference, code, message }
     }
 }
 

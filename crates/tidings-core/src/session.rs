@@ -8,9 +8,13 @@ mod work;
 pub use batch::{Batch, Step};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use subscription::{Item, Subscriptions};
+pub(crate) use work::perform;
 pub use work::{JoinError, Joined, PublishError};
 
-use crate::{Command, From, Identity, Notice, RoomName, Transport, hub::Node, transport::Standing};
+use crate::{
+    CloseReason, Command, CommandError, From, Identity, Notice, RoomName, Transport, hub::Node,
+    transport::Standing,
+};
 use std::{
     collections::VecDeque,
     fmt,
@@ -39,7 +43,7 @@ pub struct Session {
     outbox: VecDeque<Notice>,
     /// The command under way: one at a time, so that a client's commands are done in order.
     work: Option<Work>,
-    ended: bool,
+    ended: Option<CloseReason>,
 }
 
 impl Session {
@@ -56,7 +60,7 @@ impl Session {
             ready: VecDeque::new(),
             outbox: VecDeque::new(),
             work: None,
-            ended: false,
+            ended: None,
         }
     }
 
@@ -116,10 +120,9 @@ impl Session {
     ///
     /// # Panics
     /// If the session is not [idle](Self::is_idle).
-    pub fn refuse(&mut self, error: crate::CommandError) {
+    pub fn refuse(&mut self, error: CommandError) {
         assert!(self.is_idle(), "a session takes a command when it is idle");
-        let crate::CommandError { reference, code, message } = error;
-        self.outbox.push_back(Notice::Error { reference, code, message });
+        self.outbox.push_back(error.into());
     }
 
     /// How many rooms the session is in.
@@ -143,16 +146,15 @@ impl Session {
     /// What is in the batch counts as sent: the cursors have moved past it.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Step> {
         // A session that always has something to read must hear it too.
-        if let (false, Some(reason)) = (self.ended, self.mailbox.closing()) {
-            self.ended = true;
-            self.outbox.push_back(reason.notice());
+        if let (None, Some(reason)) = (self.ended, self.mailbox.closing()) {
+            self.end(reason);
         }
         while !batch.is_full() {
             match self.poll_item(cx) {
-                Poll::Ready(Some(item)) => self.put(&item, batch),
-                Poll::Ready(None) if batch.is_empty() => return Poll::Ready(Step::End),
+                Poll::Ready(Ok(item)) => self.put(&item, batch),
+                Poll::Ready(Err(reason)) if batch.is_empty() => return Poll::Ready(Step::End(reason)),
                 Poll::Pending if batch.is_empty() => return Poll::Pending,
-                Poll::Ready(None) | Poll::Pending => break,
+                Poll::Ready(Err(_)) | Poll::Pending => break,
             }
         }
         Poll::Ready(Step::Some)
@@ -170,21 +172,21 @@ impl Session {
         }
     }
 
-    /// The next thing for the client; the cursors have moved past it.
-    pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+    /// The next thing for the client; the cursors have moved past it. Or why there is nothing any more.
+    pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CloseReason>> {
         loop {
             if let Some(notice) = self.outbox.pop_front() {
-                return Poll::Ready(Some(Item::Notice(notice)));
+                return Poll::Ready(Ok(Item::Notice(notice)));
             }
-            if self.ended {
-                return Poll::Ready(None);
+            if let Some(reason) = self.ended {
+                return Poll::Ready(Err(reason));
             }
             if self.poll_work(cx) {
                 continue;
             }
             if let Some(&key) = self.ready.front() {
                 match self.subscriptions.next(key, &self.node) {
-                    Next::Item(item) => return Poll::Ready(Some(item)),
+                    Next::Item(item) => return Poll::Ready(Ok(item)),
                     Next::Turn => self.ready.rotate_left(1),
                     Next::Nothing => drop(self.ready.pop_front()),
                 }
@@ -193,12 +195,16 @@ impl Session {
             let read = self.subscriptions.poll_reads(cx, &mut self.ready);
             let told = self.mailbox.take(&mut self.ready, cx.waker());
             if let Some(reason) = told.close {
-                self.ended = true;
-                self.outbox.push_back(reason.notice());
+                self.end(reason);
             } else if !told.some && !read {
                 return Poll::Pending;
             }
         }
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.ended = Some(reason);
+        self.outbox.push_back(reason.notice());
     }
 
     /// Whether the command under way came to its end.

@@ -55,10 +55,10 @@ impl Subscription {
     fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         loop {
             let received = match std::task::ready!(self.session.poll_item(cx)) {
-                None => return Poll::Ready(None),
-                Some(Item::Message(message)) => Received::Message(message),
-                Some(Item::Notice(Notice::Gap { id, reason, .. })) => Received::Gap { id, reason },
-                Some(Item::Notice(_)) => continue,
+                Err(_) => return Poll::Ready(None),
+                Ok(Item::Message(message)) => Received::Message(message),
+                Ok(Item::Notice(Notice::Gap { id, reason, .. })) => Received::Gap { id, reason },
+                Ok(Item::Notice(_)) => continue,
             };
             self.cursor = match &received {
                 Received::Message(message) => message.position(),

@@ -1,10 +1,11 @@
-//! WebSocket for Tidings: a message layer without I/O (RFC 6455).
+//! WebSocket for Tidings: a message layer without I/O (RFC 6455), and the endpoint over hyper.
 //!
-//! Nothing here reads a socket, asks for the time or holds a buffer while a connection is idle. A driver
+//! The message layer reads no socket, asks for no time and holds no buffer while a connection is idle. A driver
 //! reads into any buffer it likes, for example one that all connections of a thread share, and hands the
 //! bytes to the [`Decoder`](decode::Decoder), which keeps only what is not finished; [`frame`] writes frames;
 //! [`Closing`](close::Closing) says when a connection ends and how; [`handshake`] judges the request that
-//! starts it. The same code serves both ends of a connection.
+//! starts it. The same code serves both ends of a connection. [`WebSocket`] is the endpoint `GET …/ws`, which
+//! drives them over hyper.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -24,9 +25,13 @@
 
 pub mod close;
 pub mod decode;
+mod drive;
+mod encode;
 pub mod frame;
 pub mod handshake;
 mod mask;
+mod server;
 mod utf8;
 
+pub use server::WebSocket;
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};

@@ -1,1 +1,74 @@
-//! TODO
+//! Events from a Rust server to whoever listens, over WebSocket, Server-Sent Events and long-polling.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use tidings::{Event, Hub, Rooms, gate};
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let hub = Hub::builder()
+//!     .gate(gate::open()) // who may come in: a decision nobody can skip
+//!     .rooms("news", Rooms::log(1_000, Duration::from_secs(86_400)))
+//!     .build();
+//! hub.publish("news", Event::json("headline", &"It works")?).await?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! tidings::serve(listener, tidings::service(hub)).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A browser needs no library: `new EventSource("/realtime/sse?room=news")`,
+//! `new WebSocket("/realtime/ws?room=news")`, `fetch("/realtime/poll?room=news")`.
+//!
+//! # Features
+//!
+//! | feature | what it adds | on unless switched off |
+//! |---|---|---|
+//! | `ws` | WebSocket | yes |
+//! | `sse` | Server-Sent Events | yes |
+//! | `long-poll` | long-polling | yes |
+//! | `axum` | mounting the service in axum and any tower stack | no |
+//!
+//! # Words
+//!
+//! An [`Event`] is published into a room and stands there at a [`Position`]. A subscriber has a [`Cursor`]: where it
+//! stands. A [`Session`] is the server's half of one attachment, a [`Transport`] the way its messages go, a
+//! [`Broker`] the way that nodes share rooms; the [`Hub`] is the node, and its [`Gate`] says who may do what.
+
+#[cfg(feature = "long-poll")]
+#[path = "transports/long_poll.rs"]
+mod long_poll;
+#[cfg(not(feature = "long-poll"))]
+#[path = "transports/none.rs"]
+mod long_poll;
+#[cfg(feature = "sse")]
+#[path = "transports/sse.rs"]
+mod sse;
+#[cfg(not(feature = "sse"))]
+#[path = "transports/none.rs"]
+mod sse;
+#[cfg(feature = "ws")]
+#[path = "transports/ws.rs"]
+mod ws;
+#[cfg(not(feature = "ws"))]
+#[path = "transports/none.rs"]
+mod ws;
+
+#[doc(inline)]
+pub use tidings_core::*;
+#[doc(inline)]
+pub use tidings_http::{Asset, Origins, Serve, Service, serve};
+
+pub use tidings_http as http;
+#[cfg(feature = "long-poll")]
+pub use tidings_long_poll as long_polling;
+#[cfg(feature = "sse")]
+pub use tidings_sse as event_stream;
+#[cfg(feature = "ws")]
+pub use tidings_ws as websocket;
+
+/// A service with every transport that is compiled in, and the upstream endpoint.
+///
+/// Serve it with [`serve`], or with the feature `axum` mount it: `Router::nest_service("/realtime", service(hub))`.
+pub fn service(hub: Hub) -> Service {
+    let service = Service::new(hub).endpoint(tidings_http::Upstream::new());
+    ws::add(sse::add(long_poll::add(service)))
+}

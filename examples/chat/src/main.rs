@@ -1,1 +1,49 @@
-fn main() {}
+//! A chat whose members sit on WebSocket, Server-Sent Events and long-polling in the same room.
+
+use anyhow::Context;
+use clap::Parser;
+use std::{net::SocketAddr, time::Duration};
+use tidings::{Asset, Hub, Rooms, gate};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// A chat over WebSocket, Server-Sent Events and long-polling.
+#[derive(Parser)]
+struct Options {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDR")]
+    listen: SocketAddr,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let hub = Hub::builder()
+        .gate(gate::open()) // anybody may read and write anywhere: it is a demonstration
+        .rooms("*", Rooms::log(200, Duration::from_secs(3_600)).bytes(1 << 20))
+        .build();
+    let service = tidings::service(hub)
+        .page("/", Asset::new("text/html; charset=utf-8", include_str!("../page/index.html")))
+        .page("/chat.js", Asset::new("text/javascript; charset=utf-8", include_str!("../page/chat.js")))
+        .page("/chat.css", Asset::new("text/css; charset=utf-8", include_str!("../page/chat.css")));
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    println!("chat on http://{}", listener.local_addr()?);
+    tidings::serve(listener, service).until(stop()?).await?;
+    Ok(())
+}
+
+/// Resolves at SIGINT or SIGTERM.
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -87,6 +87,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             reads: Arc::new(Semaphore::new(READS)),
             rooms: Default::default(),
             sessions: Default::default(),
+            vacant: Default::default(),
             calls: Calls::default(),
             dirty: Arc::new(Dirty::default()),
             resyncs: Default::default(),

@@ -1,5 +1,6 @@
 //! Bytes gathered for one write.
 
+use crate::CloseReason;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
@@ -19,7 +20,7 @@ pub enum Step {
     /// The batch holds something.
     Some,
     /// The session is over; its last notice has been given.
-    End,
+    End(CloseReason),
 }
 
 impl Batch {

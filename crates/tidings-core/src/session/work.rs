@@ -174,7 +174,7 @@ pub(super) async fn enter(
 }
 
 /// Publishes or calls, and says what came of it.
-pub(super) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Command) -> Notice {
+pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Command) -> Notice {
     match command {
         Command::Publish { reference, room, event, key } => {
             match publish(&node, who, room, event, key).await {

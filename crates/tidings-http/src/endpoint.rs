@@ -1,0 +1,39 @@
+//! One address of the service.
+
+use crate::{Body, RequestBody};
+use http::{Method, Response, request::Parts};
+use std::{future::Future, pin::Pin};
+use tidings_core::Hub;
+
+/// A boxed answer.
+pub type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// One address of the service. Before it is asked, the path, the method and the origin were checked.
+pub trait Endpoint: Send + Sync + 'static {
+    /// Its path below the service's own, such as `sse`.
+    fn path(&self) -> &'static str;
+
+    /// The one method it answers.
+    fn method(&self) -> Method {
+        Method::GET
+    }
+
+    /// Answers a request. The future is dropped when the client goes away.
+    fn answer(&self, hub: Hub, request: Request) -> Answering;
+}
+
+/// A request, from whatever server.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Request {
+    /// Its head.
+    pub head: Parts,
+    /// Its body.
+    pub body: RequestBody,
+}
+
+impl Request {
+    pub(crate) fn new(head: Parts, body: RequestBody) -> Self {
+        Self { head, body }
+    }
+}

@@ -1,0 +1,190 @@
+//! Which web pages may use the service.
+
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode, Uri,
+    header::{
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN,
+        VARY,
+    },
+    request::Parts,
+};
+
+use crate::Body;
+
+/// Which web pages may use the service: those of its own origin, and those that are named.
+///
+/// Browsers send the origin of the page with WebSocket handshakes, with requests to other origins and with
+/// `POST`; no other client has one, so its absence says nothing and is allowed. Origins are compared by scheme,
+/// host and effective port (RFC 6454 §4), never as text.
+#[derive(Debug, Clone, Default)]
+pub struct Origins {
+    named: Vec<Named>,
+    any: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Named {
+    Tuple(Tuple),
+    /// A page without an origin, such as a local file or a sandboxed frame.
+    Null,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tuple {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+/// Why a text is no origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an origin; one is written scheme://host or scheme://host:port")]
+#[non_exhaustive]
+pub struct OriginError(String);
+
+impl Origins {
+    /// The service's own origin alone.
+    pub fn same() -> Self {
+        Self::default()
+    }
+
+    /// Every origin. Any page on the web may then act with the cookies of whoever looks at it.
+    pub fn any() -> Self {
+        Self { named: Vec::new(), any: true }
+    }
+
+    /// Also this origin, such as `https://app.example`; `null` means pages without one.
+    ///
+    /// # Errors
+    /// If the text is not an origin.
+    pub fn allow(mut self, origin: &str) -> Result<Self, OriginError> {
+        self.named.push(Named::parse(origin).ok_or_else(|| OriginError(origin.to_owned()))?);
+        Ok(self)
+    }
+
+    /// Whether a request may be served.
+    pub(crate) fn allows(&self, head: &Parts) -> bool {
+        let mut origins = head.headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return true };
+        if origins.next().is_some() {
+            return false;
+        }
+        let Some(origin) = origin.to_str().ok().and_then(Named::parse) else { return false };
+        self.any || self.named.contains(&origin) || origin.is_of(head)
+    }
+
+    /// The answer to a preflight (Fetch §3.2.2), which asks for no session and no credentials.
+    pub(crate) fn preflight(head: &Parts, methods: &'static str) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(http::header::ALLOW, HeaderValue::from_static(methods));
+        if head.headers.contains_key(ORIGIN) {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("authorization, content-type, last-event-id"),
+            );
+            headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
+        }
+        response
+    }
+
+    /// Lets the page at an allowed origin read the answer.
+    pub(crate) fn mark(request: &HeaderMap, headers: &mut HeaderMap) {
+        headers.append(VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = request.get(ORIGIN) {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+        }
+    }
+}
+
+impl Named {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "null" {
+            return Some(Self::Null);
+        }
+        let uri: Uri = text.parse().ok()?;
+        let parts = uri.into_parts();
+        let (scheme, authority) = (parts.scheme?, parts.authority?);
+        // An origin has no path and no user; the parser reads an absent path as "/".
+        if parts.path_and_query.is_some_and(|path| path != "/")
+            || text.ends_with('/')
+            || authority.as_str().contains('@')
+        {
+            return None;
+        }
+        Some(Self::Tuple(Tuple {
+            host: authority.host().to_ascii_lowercase(),
+            port: authority.port_u16().or_else(|| default_port(scheme.as_str()))?,
+            scheme: scheme.as_str().to_ascii_lowercase(),
+        }))
+    }
+
+    /// Whether it is the origin that the request itself was sent to. A proxy may have taken off the TLS, so the
+    /// scheme is the page's own word; it decides which port goes without saying.
+    fn is_of(&self, head: &Parts) -> bool {
+        let Self::Tuple(tuple) = self else { return false };
+        let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let authority = match head.uri.authority() {
+            Some(authority) => Some(authority.clone()),
+            None => host.and_then(|host| host.parse().ok()),
+        };
+        authority.is_some_and(|authority| {
+            let port = authority.port_u16().or_else(|| default_port(&tuple.scheme));
+            authority.host().eq_ignore_ascii_case(&tuple.host) && port == Some(tuple.port)
+        })
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(origins: &Origins, host: &str, sent: &[&str]) -> bool {
+        let mut request = http::Request::get("/realtime/ws").header("host", host);
+        for origin in sent {
+            request = request.header("origin", *origin);
+        }
+        origins.allows(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn origins_are_compared_by_scheme_host_and_effective_port() {
+        let origins = Origins::same().allow("https://a.example:443").unwrap();
+        for good in ["https://a.example", "https://A.EXAMPLE", "https://a.example:443", "http://own:8080"] {
+            assert!(allows(&origins, "own:8080", &[good]), "{good}");
+        }
+        for bad in [
+            "https://a.example:8443",
+            "http://a.example",
+            "https://a.example.evil.test",
+            "https://evil-a.example",
+            "null",
+            "garbage",
+            "",
+            "https://a.example/",
+            "http://own:8081",
+            "http://own",
+            "https://u@a.example",
+        ] {
+            assert!(!allows(&origins, "own:8080", &[bad]), "{bad:?}");
+        }
+        assert!(!allows(&origins, "own", &["https://a.example", "https://a.example"]));
+        assert!(allows(&origins, "own", &[]), "only browsers have an origin");
+        assert!(allows(&origins, "own", &["https://own"]));
+        assert!(allows(&Origins::same().allow("null").unwrap(), "own", &["null"]));
+        assert!(Origins::same().allow("a.example").is_err());
+    }
+}

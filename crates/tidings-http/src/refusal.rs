@@ -1,0 +1,123 @@
+//! How a request is refused: the one place where codes of the protocol become HTTP statuses.
+
+use crate::{Body, body::BodyError};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+use tidings_core::{CommandError, CursorError, Denied, JoinError, NameError, Notice};
+
+/// A refusal: a status, and a JSON error that says what was wrong.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    headers: Box<HeaderMap>,
+}
+
+impl Refusal {
+    /// A refusal with a status of its own. The message goes to the client.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), headers: Box::default() }
+    }
+
+    /// A refusal whose status follows from the code.
+    pub fn of(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(status(code), code, message)
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Adds header fields.
+    #[must_use]
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Body> {
+        let Self { status, code, message, headers } = self;
+        let error = Notice::Error { reference: None, code, message };
+        let mut response = json(status, error.to_json());
+        response.headers_mut().extend(*headers);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().entry(RETRY_AFTER).or_insert(HeaderValue::from_static("2"));
+        }
+        response
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::of(denied.code(), denied.to_string())
+    }
+}
+
+impl From<JoinError> for Refusal {
+    fn from(error: JoinError) -> Self {
+        Self::of(error.code(), error.to_string())
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        Self::of("bad_room", error.to_string())
+    }
+}
+
+impl From<CursorError> for Refusal {
+    fn from(error: CursorError) -> Self {
+        Self::of("bad_cursor", error.to_string())
+    }
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        Self::of(error.code, error.message)
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::of("too_large", "the body is larger than this server takes"),
+            BodyError::Broken => Self::of("bad_body", "the body could not be read to its end"),
+        }
+    }
+}
+
+/// The HTTP status of a code of the protocol.
+pub(crate) fn status(code: &str) -> StatusCode {
+    match code {
+        "unauthorized" => StatusCode::UNAUTHORIZED,
+        "forbidden" | "origin" => StatusCode::FORBIDDEN,
+        "not_found" | "unknown_method" => StatusCode::NOT_FOUND,
+        "method" => StatusCode::METHOD_NOT_ALLOWED,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "encoding" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unavailable" | "unknown_outcome" => StatusCode::SERVICE_UNAVAILABLE,
+        // Everything else is something wrong with what was asked.
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// An answer of JSON that no cache keeps.
+pub(crate) fn json(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

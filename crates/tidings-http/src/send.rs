@@ -1,0 +1,63 @@
+//! The upstream of event streams and long-polling.
+
+use crate::{
+    Answering, Endpoint, Refusal, Request,
+    refusal::{json, status},
+};
+use http::{Method, Response, StatusCode, header::CONTENT_ENCODING};
+use tidings_core::{Command, Hub, Notice};
+
+/// `POST …/send`: one command or an array of them up, the replies down, in order.
+///
+/// A lone command that fails has the status of its error; in an array each reply speaks for itself.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Upstream;
+
+impl Upstream {
+    /// The endpoint.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Endpoint for Upstream {
+    fn path(&self) -> &'static str {
+        "send"
+    }
+
+    fn method(&self) -> Method {
+        Method::POST
+    }
+
+    fn answer(&self, hub: Hub, request: Request) -> Answering {
+        Box::pin(async move { send(hub, request).await.unwrap_or_else(Refusal::into_response) })
+    }
+}
+
+async fn send(hub: Hub, request: Request) -> Result<Response<crate::Body>, Refusal> {
+    let Request { head, body } = request;
+    if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Refusal::of("encoding", "a body is taken as it is, not compressed"));
+    }
+    let who = hub.connect(&head).await?;
+    let body = body.collect(hub.limits().message).await?;
+    let lone = body.trim_ascii_start().first() != Some(&b'[');
+    let mut replies = Vec::new();
+    // One after the other: a client's commands are done in its order.
+    for command in Command::parse_many(&body, hub.limits().commands)? {
+        replies.push(match command {
+            Ok(command) => hub.perform(who.clone(), command).await,
+            Err(error) => error.into(),
+        });
+    }
+    if lone && let [reply] = &replies[..] {
+        let status = match reply {
+            Notice::Error { code, .. } => status(code),
+            _ => StatusCode::OK,
+        };
+        return Ok(json(status, reply.to_json()));
+    }
+    let replies: Vec<_> = replies.iter().map(Notice::to_json).collect();
+    Ok(json(StatusCode::OK, format!("[{}]", replies.join(","))))
+}

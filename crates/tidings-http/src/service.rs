@@ -1,0 +1,157 @@
+//! The service: from a request to the endpoint that answers it.
+
+use crate::{Asset, Body, BoxError, Endpoint, Origins, Refusal, Request, RequestBody};
+use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW, request::Parts};
+use std::{collections::HashMap, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
+use tidings_core::Hub;
+
+/// Answers HTTP requests with a hub and its transports. A handle; cloning it is cheap.
+///
+/// Its endpoints stand below [`DEFAULT_BASE`](Self::DEFAULT_BASE), and also at the root, which is where they are
+/// when a router that has taken off a prefix hands requests on.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    hub: Hub,
+    base: String,
+    origins: Origins,
+    endpoints: Vec<Arc<dyn Endpoint>>,
+    pages: HashMap<String, Asset>,
+}
+
+impl Service {
+    /// The path below which the endpoints stand unless another is set.
+    pub const DEFAULT_BASE: &'static str = "/realtime";
+
+    /// A service without endpoints.
+    pub fn new(hub: Hub) -> Self {
+        let shared = Shared {
+            hub,
+            base: Self::DEFAULT_BASE.to_owned(),
+            origins: Origins::same(),
+            endpoints: Vec::new(),
+            pages: HashMap::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Adds an endpoint.
+    #[must_use]
+    pub fn endpoint(self, endpoint: impl Endpoint) -> Self {
+        self.with(|shared| shared.endpoints.push(Arc::new(endpoint)))
+    }
+
+    /// Sets the path below which the endpoints stand, such as `/live`.
+    #[must_use]
+    pub fn base(self, path: &str) -> Self {
+        let base = path.trim_matches('/');
+        self.with(|shared| shared.base = if base.is_empty() { String::new() } else { format!("/{base}") })
+    }
+
+    /// Sets which web pages may use it; only those of its own origin unless set.
+    #[must_use]
+    pub fn origins(self, origins: Origins) -> Self {
+        self.with(|shared| shared.origins = origins)
+    }
+
+    /// Serves a file at a path, for a small application that has no other server for its pages.
+    #[must_use]
+    pub fn page(self, path: &str, asset: Asset) -> Self {
+        self.with(|shared| drop(shared.pages.insert(path.to_owned(), asset)))
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        change(Arc::make_mut(&mut self.shared));
+        self
+    }
+
+    /// Answers a request.
+    pub async fn answer<B>(&self, request: http::Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        self.route(head, RequestBody::new(body)).await
+    }
+
+    async fn route(&self, head: Parts, body: RequestBody) -> Response<Body> {
+        let shared = &self.shared;
+        if let Some(page) = shared.pages.get(head.uri.path()) {
+            return match head.method {
+                Method::GET | Method::HEAD => page.answer(&head.headers),
+                _ => refuse_method("GET, HEAD"),
+            };
+        }
+        let Some(endpoint) = shared.find(head.uri.path()) else {
+            return Refusal::of("not_found", "there is nothing at this address").into_response();
+        };
+        let methods = if endpoint.method() == Method::POST { "POST, OPTIONS" } else { "GET, OPTIONS" };
+        if head.method != endpoint.method() && head.method != Method::OPTIONS {
+            return refuse_method(methods);
+        }
+        if !shared.origins.allows(&head) {
+            return Refusal::of("origin", "pages of this origin may not use this service").into_response();
+        }
+        let asking = head.headers.clone();
+        let mut response = if head.method == Method::OPTIONS {
+            Origins::preflight(&head, methods)
+        } else {
+            endpoint.answer(shared.hub.clone(), Request::new(head, body)).await
+        };
+        Origins::mark(&asking, response.headers_mut());
+        response
+    }
+}
+
+impl Shared {
+    fn find(&self, path: &str) -> Option<Arc<dyn Endpoint>> {
+        let below = path.strip_prefix(&self.base).filter(|rest| rest.starts_with('/')).unwrap_or(path);
+        let name = below.strip_prefix('/')?;
+        self.endpoints.iter().find(|endpoint| endpoint.path() == name).cloned()
+    }
+}
+
+fn refuse_method(methods: &'static str) -> Response<Body> {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", format!("this address answers {methods}"))
+        .header(ALLOW, HeaderValue::from_static(methods))
+        .into_response()
+}
+
+impl<B> hyper::service::Service<http::Request<B>> for Service
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: http::Request<B>) -> Self::Future {
+        let service = self.clone();
+        let (head, body) = request.into_parts();
+        let body = RequestBody::new(body);
+        Box::pin(async move { Ok(service.route(head, body).await) })
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths: Vec<_> = self.shared.endpoints.iter().map(|endpoint| endpoint.path()).collect();
+        f.debug_struct("Service")
+            .field("base", &self.shared.base)
+            .field("endpoints", &paths)
+            .finish_non_exhaustive()
+    }
+}

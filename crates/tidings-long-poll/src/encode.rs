@@ -1,0 +1,42 @@
+//! Writing the answers.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use std::fmt::Display;
+use tidings_core::{Encoder, Json, Notice, Standing, Transport};
+
+/// The transport of long-polling: messages and notices are the items of an array.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Poll;
+
+impl Transport for Poll {
+    fn name(&self) -> &'static str {
+        "poll"
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &Json
+    }
+
+    fn notice(&self, notice: &Notice, _: Standing<'_>, out: &mut BytesMut) {
+        match notice {
+            Notice::Gap { .. } | Notice::Close { .. } => out.put_slice(notice.to_json().as_bytes()),
+            // What the client joined it has said itself, and the answer's cursor says the rest.
+            _ => {}
+        }
+    }
+}
+
+/// An answer: `{"type":…,"cursor":…,"events":[…]}`.
+pub(crate) fn answer(kind: &str, cursor: &dyn Display, items: impl IntoIterator<Item = Bytes>) -> Bytes {
+    let mut out = BytesMut::new();
+    // Neither holds anything that JSON would escape.
+    out.put_slice(format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\",\"events\":[").as_bytes());
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.put_u8(b',');
+        }
+        out.put_slice(&item);
+    }
+    out.put_slice(b"]}");
+    out.freeze()
+}

@@ -1,0 +1,74 @@
+//! The endpoint.
+
+use crate::encode::{Poll, answer};
+use http::{HeaderValue, Response, header};
+use std::{future::poll_fn, sync::Arc, task, time::Duration};
+use tidings_core::{Batch, Hub};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
+use tokio::time::timeout;
+
+/// `GET …/poll?room=…&cursor=…&wait=25`: what is new, or, after so many seconds, that nothing is.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct LongPoll;
+
+impl LongPoll {
+    /// The endpoint.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Endpoint for LongPoll {
+    fn path(&self) -> &'static str {
+        "poll"
+    }
+
+    fn answer(&self, hub: Hub, request: Request) -> Answering {
+        Box::pin(async move { poll(hub, request).await.unwrap_or_else(Refusal::into_response) })
+    }
+}
+
+async fn poll(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
+    let head = request.head;
+    let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    let asked = Asked::parse(&head, &query, hub.limits().rooms)?.some()?;
+    let wait = match query.one("wait")? {
+        None => WAIT,
+        Some(text) => {
+            let seconds: u64 = text
+                .parse()
+                .map_err(|_| Refusal::of("bad_query", "\"wait\" is a whole number of seconds"))?;
+            Duration::from_secs(seconds).min(hub.limits().poll_wait)
+        }
+    };
+    let who = hub.connect(&head).await?;
+    let mut session = asked.open(&hub, Arc::new(Poll), who).await?;
+    let mut batch = Batch::new(hub.limits().batch);
+    // Whoever comes without a cursor is given one at once, for nothing could be asked for without it.
+    let wait = if asked.resumed { wait } else { Duration::ZERO };
+    let kind = match timeout(wait, poll_fn(|cx| more(&mut session, &mut batch, cx))).await {
+        Ok(()) => "events",
+        Err(_) if asked.resumed => "timeout",
+        Err(_) => "events",
+    };
+    let (rooms, cursor) = session.standing().cursor();
+    let body = answer(kind, &cursor.display(&rooms), batch.parts().drain(..));
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Resolves when there is something to answer. A notice that this transport does not tell is not worth it.
+fn more(
+    session: &mut tidings_core::Session,
+    batch: &mut Batch,
+    cx: &mut task::Context<'_>,
+) -> task::Poll<()> {
+    session.poll_batch(cx, batch).map(drop)
+}
+
+/// How long a poll waits unless it says otherwise: below the 30 s after which common proxies give up.
+const WAIT: Duration = Duration::from_secs(25);

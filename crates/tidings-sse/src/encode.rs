@@ -1,0 +1,193 @@
+//! Writing event streams (WHATWG HTML §9.2.5).
+
+use bytes::{BufMut, BytesMut};
+use std::fmt::Display;
+use tidings_core::{Encoder, EncodingId, Json, Message, Notice, Standing, Transport};
+
+/// Appends one event: an id line where there is an id, a type line where there is a type, and the data, which a
+/// line end of any kind splits into several data lines. The reader sees each as a line feed (§9.2.6), so what is
+/// in the data can never become a field of its own.
+///
+/// The id and the type hold no line end and no NUL: their types see to it.
+pub fn put_event(id: Option<&dyn Display>, event: Option<&str>, data: &[u8], out: &mut BytesMut) {
+    if let Some(id) = id {
+        put_id(id, out);
+    }
+    if let Some(event) = event {
+        out.put_slice(b"event: ");
+        out.put_slice(event.as_bytes());
+        out.put_u8(b'\n');
+    }
+    let mut rest = data;
+    loop {
+        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        out.put_slice(b"data: ");
+        out.put_slice(&rest[..end.unwrap_or(rest.len())]);
+        out.put_u8(b'\n');
+        let Some(end) = end else { break };
+        // A CR and the LF after it are one line end.
+        let pair = rest[end..].starts_with(b"\r\n");
+        rest = &rest[end + if pair { 2 } else { 1 }..];
+    }
+    out.put_u8(b'\n');
+}
+
+/// Appends an id line, for the event that follows.
+fn put_id(id: &dyn Display, out: &mut BytesMut) {
+    put_line("id", id, out);
+}
+
+fn put_line(field: &str, value: &dyn Display, out: &mut BytesMut) {
+    use std::fmt::Write;
+    // A buffer that grows refuses nothing.
+    let _ = writeln!(out, "{field}: {value}");
+}
+
+/// A comment: keeps the connection alive and tells nothing.
+pub const KEEP_ALIVE: &[u8] = b":\n\n";
+
+/// How messages look on the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Format {
+    /// The event's name as the type, its payload as the data.
+    #[default]
+    Plain,
+    /// As the data the same JSON as a WebSocket frame, and no type.
+    Json,
+}
+
+/// The byte forms of messages on an event stream: with the id of one room, or without, where the session writes
+/// the id over all its rooms itself.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    format: Format,
+    many: bool,
+}
+
+impl Encoder for Form {
+    fn id(&self) -> EncodingId {
+        EncodingId::new(match (self.format, self.many) {
+            (Format::Plain, false) => "sse",
+            (Format::Plain, true) => "sse-many",
+            (Format::Json, false) => "sse-json",
+            (Format::Json, true) => "sse-json-many",
+        })
+    }
+
+    fn encode(&self, message: &Message, out: &mut BytesMut) {
+        let id = message.id().filter(|_| !self.many);
+        let id = id.as_ref().map(|id| id as &dyn Display);
+        match self.format {
+            Format::Plain => put_event(id, Some(message.event().name()), message.event().data(), out),
+            Format::Json => put_event(id, None, message.form(&Json), out),
+        }
+    }
+}
+
+/// The transport of event streams.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sse(Form);
+
+impl Sse {
+    pub(crate) fn new(format: Format, rooms: usize) -> Self {
+        Self(Form { format, many: rooms > 1 })
+    }
+}
+
+impl Transport for Sse {
+    fn name(&self) -> &'static str {
+        "sse"
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &self.0
+    }
+
+    fn marks(&self) -> bool {
+        self.0.many
+    }
+
+    fn mark(&self, standing: Standing<'_>, out: &mut BytesMut) {
+        let (rooms, cursor) = standing.cursor();
+        put_id(&cursor.display(&rooms), out);
+    }
+
+    fn notice(&self, notice: &Notice, standing: Standing<'_>, out: &mut BytesMut) {
+        let event = match notice {
+            Notice::Joined { .. } => "tidings.joined",
+            Notice::Gap { .. } => "tidings.gap",
+            Notice::Close { retry, .. } => {
+                if let Some(window) = retry {
+                    put_retry(*window, out);
+                }
+                "tidings.close"
+            }
+            // No command comes on this way, so nothing is answered.
+            _ => return,
+        };
+        let (rooms, cursor) = standing.cursor();
+        // So that a browser holds its place although no event may ever come.
+        let id = cursor.display(&rooms);
+        let json = notice.to_json();
+        match self.0.format {
+            Format::Plain => put_event(Some(&id), Some(event), json.as_bytes(), out),
+            Format::Json => put_event(Some(&id), None, json.as_bytes(), out),
+        }
+    }
+}
+
+/// Appends when a browser is to come back: somewhere in the window, chosen here, because browsers that lost one
+/// server at once would return at once.
+pub(crate) fn put_retry([least, most]: [u32; 2], out: &mut BytesMut) {
+    use std::hash::{BuildHasher, RandomState};
+    let width = u64::from(most.saturating_sub(least)) + 1;
+    let retry = u64::from(least) + RandomState::new().hash_one(0_u8) % width;
+    put_line("retry", &retry, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::Parser;
+
+    fn round(data: &str) -> Vec<(String, String, String)> {
+        let mut out = BytesMut::new();
+        put_event(Some(&"p1.2.3"), Some("chat"), data.as_bytes(), &mut out);
+        let mut parser = Parser::new(1 << 20);
+        let mut events = Vec::new();
+        parser.feed(&out, |event| events.push(event)).unwrap();
+        events.into_iter().map(|event| (event.id, event.event, event.data)).collect()
+    }
+
+    #[test]
+    fn no_data_becomes_a_field() {
+        for (data, seen) in [
+            ("a\r\nb", "a\nb"),
+            ("a\rb", "a\nb"),
+            ("a\nb", "a\nb"),
+            ("a\n\nb", "a\n\nb"),
+            ("a\n\r\nb", "a\n\nb"),
+            (" a", " a"),
+            ("", ""),
+            ("a\r", "a\n"),
+            ("x\rid: 9\revent: evil\n\ndata: y", "x\nid: 9\nevent: evil\n\ndata: y"),
+            (": c", ": c"),
+            ("\u{feff}é\0", "\u{feff}é\0"),
+        ] {
+            let one = vec![("p1.2.3".to_owned(), "chat".to_owned(), seen.to_owned())];
+            assert_eq!(round(data), one, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_retry_lies_in_its_window() {
+        for _ in 0..100 {
+            let mut out = BytesMut::new();
+            put_retry([500, 503], &mut out);
+            let text = std::str::from_utf8(&out).unwrap();
+            let retry: u32 = text.strip_prefix("retry: ").unwrap().trim_end().parse().unwrap();
+            assert!((500..=503).contains(&retry));
+        }
+    }
+}

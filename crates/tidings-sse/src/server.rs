@@ -1,0 +1,135 @@
+//! The endpoint.
+
+use crate::encode::{Format, KEEP_ALIVE, Sse, put_retry};
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderName, HeaderValue, Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use http_body::Frame;
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tidings_core::{Batch, Hub, Session, Step};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// `GET …/sse?room=…`: an event stream.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct EventStream;
+
+impl EventStream {
+    /// The endpoint.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Endpoint for EventStream {
+    fn path(&self) -> &'static str {
+        "sse"
+    }
+
+    fn answer(&self, hub: Hub, request: Request) -> Answering {
+        Box::pin(async move { open(hub, request).await.unwrap_or_else(Refusal::into_response) })
+    }
+}
+
+async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
+    let head = request.head;
+    let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    let asked = Asked::parse(&head, &query, hub.limits().rooms)?.some()?;
+    let format = match query.one("format")? {
+        None | Some("plain") => Format::Plain,
+        Some("json") => Format::Json,
+        Some(_) => return Err(Refusal::of("bad_query", "\"format\" is plain or json")),
+    };
+    let who = hub.connect(&head).await?;
+    let session = asked.open(&hub, Arc::new(Sse::new(format, asked.rooms.len())), who).await?;
+    let limits = hub.limits();
+    let stream = Stream::new(session, limits.batch, limits.heartbeat);
+    let mut response = Response::new(Body::stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // Also no transformation: a proxy that compresses would hold events back until its buffer is full.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// The body: pulls from the session, and says that it is alive when there is nothing to say.
+struct Stream {
+    session: Session,
+    batch: Batch,
+    opening: Option<Bytes>,
+    heartbeat: Duration,
+    quiet: Pin<Box<Sleep>>,
+    ended: bool,
+}
+
+impl Stream {
+    fn new(session: Session, batch: usize, heartbeat: Duration) -> Self {
+        // At once: a client that sees no byte believes that it is still connecting. The time to come back is
+        // each client's own.
+        let mut opening = BytesMut::from(&b": tidings\n"[..]);
+        put_retry(RETRY, &mut opening);
+        opening.extend_from_slice(b"\n");
+        Self {
+            session,
+            batch: Batch::new(batch),
+            opening: Some(opening.freeze()),
+            heartbeat,
+            quiet: Box::pin(sleep(heartbeat)),
+            ended: false,
+        }
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(opening));
+        }
+        if let Some(part) = self.batch.parts().pop_front() {
+            return Poll::Ready(Some(part));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match self.session.poll_batch(cx, &mut self.batch) {
+            Poll::Ready(Step::Some) => {
+                self.quiet.as_mut().reset(Instant::now() + self.heartbeat);
+                Poll::Ready(self.batch.parts().pop_front())
+            }
+            Poll::Ready(Step::End(_)) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                std::task::ready!(self.quiet.as_mut().poll(cx));
+                self.quiet.as_mut().reset(Instant::now() + self.heartbeat);
+                Poll::Ready(Some(Bytes::from_static(KEEP_ALIVE)))
+            }
+        }
+    }
+}
+
+impl http_body::Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// Milliseconds after which a browser that lost the connection comes back.
+const RETRY: [u32; 2] = [1_000, 3_000];

@@ -1,0 +1,5 @@
+//! The transport's endpoint.
+
+pub(crate) fn add(service: crate::Service) -> crate::Service {
+    service.endpoint(tidings_long_poll::LongPoll::new())
+}

@@ -1,0 +1,5 @@
+//! A transport that is not compiled in.
+
+pub(crate) fn add(service: crate::Service) -> crate::Service {
+    service
+}

@@ -1,6 +1,6 @@
 //! Final byte forms of messages.
 
-use crate::Message;
+use crate::Content;
 use bytes::{BufMut, BytesMut};
 
 /// The name of one final byte form, such as `json` or `ws-text`. Two encoders with one id make the same bytes.
@@ -25,7 +25,7 @@ pub trait Encoder: Send + Sync + 'static {
     fn id(&self) -> EncodingId;
 
     /// Appends the message's bytes in this form to `out`.
-    fn encode(&self, message: &Message, out: &mut BytesMut);
+    fn encode(&self, message: &Content, out: &mut BytesMut);
 }
 
 /// The JSON object that stands for a message on the wire: the text of a WebSocket frame, an item of a long-poll
@@ -44,7 +44,7 @@ impl Encoder for Json {
         Self::ID
     }
 
-    fn encode(&self, message: &Message, out: &mut BytesMut) {
+    fn encode(&self, message: &Content, out: &mut BytesMut) {
         out.put_slice(b"{\"type\":\"event\",\"room\":");
         put_json_str(message.room(), out);
         if let Some(id) = message.id() {

@@ -47,7 +47,7 @@ pub use event::{Event, EventError};
 pub use gate::{Denied, Gate, Identity};
 pub use hub::{CallError, Hub, HubBuilder, Stats};
 pub use limits::Limits;
-pub use message::Message;
+pub use message::{Content, Message};
 pub use name::{EventName, NameError, RoomName};
 pub use notice::{CloseReason, GapReason, Notice};
 pub use policy::{Kind, Retention, Rooms};

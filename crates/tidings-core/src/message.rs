@@ -7,25 +7,52 @@ use std::sync::OnceLock;
 /// An event at a position in its room. It is shared by all receivers, and keeps each byte form once made.
 #[derive(Debug)]
 pub struct Message {
+    content: Content,
+    forms: Forms,
+}
+
+/// What a message says: all that an encoder sees of it. An encoder that could ask for another form of the message
+/// would wait for itself.
+#[derive(Debug)]
+pub struct Content {
     room: RoomName,
     position: Position,
     follows: Position,
     stored: bool,
     event: Event,
-    forms: Forms,
 }
 
 impl Message {
     /// A message of a room with history: `follows` is the position of the message before it.
     pub fn new(room: RoomName, position: Position, follows: Position, event: Event) -> Self {
-        Self { room, position, follows, stored: true, event, forms: Forms::default() }
+        let content = Content { room, position, follows, stored: true, event };
+        Self { content, forms: Forms::default() }
     }
 
     /// A message that nobody keeps. Its position is the node's own and never shown.
     pub fn ephemeral(room: RoomName, position: Position, follows: Position, event: Event) -> Self {
-        Self { stored: false, ..Self::new(room, position, follows, event) }
+        let content = Content { room, position, follows, stored: false, event };
+        Self { content, forms: Forms::default() }
     }
 
+    /// The message in the form of `encoder`, made at the first call and shared from then on.
+    pub fn form(&self, encoder: &dyn Encoder) -> &Bytes {
+        self.forms.get(encoder.id(), || {
+            let mut out = BytesMut::new();
+            encoder.encode(&self.content, &mut out);
+            out.freeze()
+        })
+    }
+}
+
+impl std::ops::Deref for Message {
+    type Target = Content;
+    fn deref(&self) -> &Content {
+        &self.content
+    }
+}
+
+impl Content {
     /// The room.
     pub fn room(&self) -> &RoomName {
         &self.room
@@ -49,15 +76,6 @@ impl Message {
     /// What was published.
     pub fn event(&self) -> &Event {
         &self.event
-    }
-
-    /// The message in the form of `encoder`, made at the first call and shared from then on.
-    pub fn form(&self, encoder: &dyn Encoder) -> &Bytes {
-        self.forms.get(encoder.id(), || {
-            let mut out = BytesMut::new();
-            encoder.encode(self, &mut out);
-            out.freeze()
-        })
     }
 }
 
@@ -98,7 +116,7 @@ mod tests {
         fn id(&self) -> EncodingId {
             EncodingId::new(self.0)
         }
-        fn encode(&self, message: &Message, out: &mut BytesMut) {
+        fn encode(&self, message: &Content, out: &mut BytesMut) {
             self.1.fetch_add(1, Ordering::Relaxed);
             out.extend_from_slice(self.0.as_bytes());
             out.extend_from_slice(message.event().data());

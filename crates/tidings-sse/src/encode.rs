@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use std::fmt::Display;
-use tidings_core::{Encoder, EncodingId, Json, Message, Notice, Standing, Transport};
+use tidings_core::{Content, Encoder, EncodingId, Json, Notice, Standing, Transport};
 
 /// Appends one event: an id line where there is an id, a type line where there is a type, and the data, which a
 /// line end of any kind splits into several data lines. The reader sees each as a line feed (§9.2.6), so what is
@@ -75,12 +75,16 @@ impl Encoder for Form {
         })
     }
 
-    fn encode(&self, message: &Message, out: &mut BytesMut) {
+    fn encode(&self, message: &Content, out: &mut BytesMut) {
         let id = message.id().filter(|_| !self.many);
         let id = id.as_ref().map(|id| id as &dyn Display);
         match self.format {
             Format::Plain => put_event(id, Some(message.event().name()), message.event().data(), out),
-            Format::Json => put_event(id, None, message.form(&Json), out),
+            Format::Json => {
+                let mut json = BytesMut::new();
+                Json.encode(message, &mut json);
+                put_event(id, None, &json, out);
+            }
         }
     }
 }

@@ -1,1 +1,25 @@
-//! TODO
+//! What the behaviour tests of Tidings share: a server to test ([`Server`]), clients that know nothing of its code
+//! ([`Client`], one shape for each transport), and a network between them that cuts, freezes, delays and splits
+//! ([`Tap`]).
+
+mod client;
+mod http;
+mod ledger;
+mod server;
+mod tap;
+
+pub use client::{Client, Heard, Kind, Refused};
+pub use http::{Answer, request};
+pub use ledger::Ledger;
+pub use server::{Server, within};
+pub use tap::Tap;
+
+/// Mounts behaviours, each an `async fn(Kind)`, once per transport.
+#[macro_export]
+macro_rules! mount {
+    ($($behaviour:ident),+ $(,)?) => {
+        mod ws { $(#[tokio::test(flavor = "multi_thread")] async fn $behaviour() { super::$behaviour($crate::Kind::Ws).await })+ }
+        mod sse { $(#[tokio::test(flavor = "multi_thread")] async fn $behaviour() { super::$behaviour($crate::Kind::Sse).await })+ }
+        mod poll { $(#[tokio::test(flavor = "multi_thread")] async fn $behaviour() { super::$behaviour($crate::Kind::Poll).await })+ }
+    };
+}

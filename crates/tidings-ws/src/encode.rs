@@ -2,7 +2,7 @@
 
 use crate::frame::{put_header, put_text};
 use bytes::BytesMut;
-use tidings_core::{Encoder, EncodingId, Json, Message, Notice, Standing, Transport};
+use tidings_core::{Content, Encoder, EncodingId, Json, Notice, Standing, Transport};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// A message as one text frame of JSON.
@@ -14,7 +14,7 @@ impl Encoder for TextFrame {
         EncodingId::new("ws-text")
     }
 
-    fn encode(&self, message: &Message, out: &mut BytesMut) {
+    fn encode(&self, message: &Content, out: &mut BytesMut) {
         let mut json = BytesMut::new();
         Json.encode(message, &mut json);
         put_header(OpCode::Data(Data::Text), true, json.len(), None, out);

@@ -1,0 +1,98 @@
+//! A server to test.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+use tidings::{Event, Hub, Position, Rooms, Service, gate};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+
+/// A server on a free port of the loopback. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    hub: Hub,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// A server whose rooms keep 20 000 events, with an open gate.
+    pub async fn start() -> Self {
+        Self::with_rooms(Rooms::log(20_000, Duration::from_secs(3_600))).await
+    }
+
+    /// A server whose rooms are all of this class, with an open gate.
+    pub async fn with_rooms(rooms: Rooms) -> Self {
+        Self::with_hub(Hub::builder().gate(gate::open()).rooms("*", rooms).build()).await
+    }
+
+    /// A server for a hub.
+    pub async fn with_hub(hub: Hub) -> Self {
+        Self::with_service(tidings::service(hub)).await
+    }
+
+    /// A server for a service.
+    ///
+    /// # Panics
+    /// If there is no free port.
+    pub async fn with_service(service: Service) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let hub = service.hub().clone();
+        let task = tokio::spawn(async move {
+            tidings::serve(listener, service).await.expect("the server runs");
+        });
+        Self { hub, address, task }
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Publishes a number as the event `n`.
+    ///
+    /// # Panics
+    /// If it cannot be published.
+    pub async fn publish(&self, room: &str, number: u64) -> Position {
+        let event = Event::json("n", &number).expect("a number is JSON");
+        self.hub.publish(room, event).await.expect("the memory broker takes every event")
+    }
+
+    /// Sessions, all transports together.
+    pub fn sessions(&self) -> usize {
+        self.hub.stats().sessions.values().sum()
+    }
+
+    /// Waits until there are so many sessions.
+    ///
+    /// # Panics
+    /// If there are not within `limit`.
+    pub async fn until_sessions(&self, count: usize, limit: Duration) {
+        within(limit, "the number of sessions", async {
+            while self.sessions() != count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Waits for `future`, but not for ever.
+///
+/// # Panics
+/// If it takes longer than `limit`.
+pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(limit, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {limit:?}"),
+    }
+}

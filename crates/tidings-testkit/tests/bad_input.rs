@@ -1,0 +1,203 @@
+//! Bad input gets an answer that says what was wrong, and never a panic or a 5xx.
+
+use serde_json::json;
+use tidings::{Denied, Gate, Hub, Identity, Limits, RoomName, gate};
+use tidings_testkit::{Answer, Client, Kind, Server, request};
+
+async fn get(server: &Server, target: &str) -> Answer {
+    request(server.address(), "GET", target, &[], "").await.expect("an answer")
+}
+
+async fn post(server: &Server, body: impl Into<bytes::Bytes>) -> Answer {
+    request(server.address(), "POST", "/realtime/send", &[], body).await.expect("an answer")
+}
+
+fn says(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.status, status, "{:?}", answer.body);
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert!(answer.header("cache-control").contains("no-store"), "{:?}", answer.headers);
+    let error = answer.json();
+    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!(code)), "{error}");
+    assert!(error["message"].as_str().is_some_and(|message| message.len() > 5), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_address_is_404() {
+    let server = Server::start().await;
+    for target in
+        ["/", "/realtime", "/realtime/", "/realtime/nothing", "/realtime/sse/", "/x/sse", "/realtimesse"]
+    {
+        says(&get(&server, target).await, 404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_405_and_says_which_are_right() {
+    let server = Server::start().await;
+    for (method, path, allow) in [
+        ("POST", "sse", "GET, OPTIONS"),
+        ("PUT", "poll", "GET, OPTIONS"),
+        ("DELETE", "ws", "GET, OPTIONS"),
+        ("GET", "send", "POST, OPTIONS"),
+    ] {
+        let target = format!("/realtime/{path}?room=a");
+        let answer = request(server.address(), method, &target, &[], "").await.expect("an answer");
+        says(&answer, 405, "method");
+        assert_eq!(answer.header("allow"), allow);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_room_name_or_cursor_is_400_on_every_transport() {
+    let server = Server::start().await;
+    let long = "x".repeat(201);
+    for kind in Kind::ALL {
+        for (room, from, code) in [
+            ("", "now", "bad_room"),
+            ("a%0Ab", "now", "bad_room"),
+            ("~a", "now", "bad_room"),
+            (long.as_str(), "now", "bad_room"),
+            ("a&room=a", "now", "bad_room"),
+            ("%ff", "now", "bad_query"),
+            ("a", "yesterday", "bad_cursor"),
+            ("a", "now&from=now", "bad_query"),
+        ] {
+            // The first answer of a poll comes without a cursor; with one it is refused at the first request.
+            let error = match Client::connect(kind, server.address(), room, from).await {
+                Err(refused) => (refused.status, refused.code),
+                Ok(_) if kind == Kind::Poll => {
+                    let answer = get(&server, &format!("/realtime/poll?room={room}&from={from}")).await;
+                    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+                }
+                Ok(client) => panic!("{kind:?} let {client:?} in"),
+            };
+            assert_eq!(error, (400, code.to_owned()), "{kind:?} {room:?} {from:?}");
+        }
+    }
+    says(&get(&server, "/realtime/sse").await, 400, "bad_room");
+    says(&get(&server, "/realtime/poll").await, 400, "bad_room");
+    says(&get(&server, "/realtime/poll?room=a&wait=-1").await, 400, "bad_query");
+    says(&get(&server, "/realtime/sse?room=a&format=xml").await, 400, "bad_query");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_not() {
+    let mut limits = Limits::default();
+    limits.message = 1_000;
+    let server = Server::with_hub(Hub::builder().gate(gate::open()).limits(limits).build()).await;
+    let body = |len: usize| {
+        let head = r#"{"type":"publish","room":"a","event":"e","data":""#;
+        format!("{head}{}\"}}", "x".repeat(len - head.len() - 2))
+    };
+    assert_eq!(post(&server, body(1_000)).await.status, 200);
+    says(&post(&server, body(1_001)).await, 413, "too_large");
+    says(&post(&server, vec![b' '; 10 << 20]).await, 413, "too_large");
+    let compressed = ["content-encoding: gzip"];
+    let answer =
+        request(server.address(), "POST", "/realtime/send", &compressed, "x").await.expect("an answer");
+    says(&answer, 415, "encoding");
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_websocket_handshake_is_400_or_426() {
+    let server = Server::start().await;
+    let answer = get(&server, "/realtime/ws?room=a").await;
+    says(&answer, 426, "upgrade");
+    assert_eq!(answer.header("upgrade"), "websocket");
+    let half = ["connection: upgrade", "upgrade: websocket", "sec-websocket-version: 13"];
+    let answer = request(server.address(), "GET", "/realtime/ws", &half, "").await.expect("an answer");
+    says(&answer, 400, "handshake");
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_answered_in_the_body_of_a_post() {
+    let server = Server::start().await;
+    for (body, code) in [
+        ("", "bad_json"),
+        ("{", "bad_json"),
+        ("[{]", "bad_json"),
+        ("7", "bad_command"),
+        ("{}", "bad_command"),
+        (r#"{"type":"publish","room":"","event":"e"}"#, "bad_room"),
+        (r#"{"type":"publish","room":"a","event":"tidings.gap"}"#, "bad_event"),
+        (r#"{"type":"join","room":"a"}"#, "no_stream"),
+    ] {
+        says(&post(&server, body).await, 400, code);
+    }
+    says(&post(&server, r#"{"type":"call","method":"nothing"}"#).await, 404, "unknown_method");
+    let many = format!("[{}]", vec!["{}"; 65].join(","));
+    says(&post(&server, many).await, 400, "too_many");
+    assert_eq!(post(&server, "[]").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_an_error_frame_and_the_websocket_stays() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+    let server = Server::start().await;
+    let url = format!("ws://{}/realtime/ws", server.address());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("let in");
+    for (text, code) in [
+        (Message::text("{"), "bad_json"),
+        (Message::text("[]"), "bad_command"),
+        (Message::text(r#"{"type":"dance"}"#), "bad_command"),
+        (Message::text(r#"{"type":"join","room":"a\u0000"}"#), "bad_room"),
+        (Message::text(r#"{"type":"join","room":"a","from":"x"}"#), "bad_cursor"),
+        (Message::binary(&b"abc"[..]), "bad_command"),
+        (Message::text(r#"{"type":"call","method":"nothing"}"#), "unknown_method"),
+    ] {
+        socket.send(text).await.expect("still open");
+        let answer = socket.next().await.expect("an answer").expect("still open");
+        let error: serde_json::Value = serde_json::from_str(answer.to_text().expect("text")).expect("JSON");
+        assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!(code)));
+    }
+    socket
+        .send(Message::text(r#"{"type":"publish","ref":1,"room":"a","event":"e"}"#))
+        .await
+        .expect("still open");
+    let answer = socket.next().await.expect("an answer").expect("still open");
+    assert!(answer.to_text().expect("text").starts_with(r#"{"type":"reply","ref":1,"id":"p"#), "{answer}");
+}
+
+struct Picky;
+
+impl Gate for Picky {
+    fn connect<'a>(&'a self, head: &'a http::request::Parts) -> gate::Decision<'a, Identity> {
+        let known = head.headers.contains_key("authorization");
+        Box::pin(async move {
+            if known { Ok(Identity::user("ann")) } else { Err(Denied::unauthorized("who are you?")) }
+        })
+    }
+
+    fn join<'a>(&'a self, who: &'a Identity, room: &'a RoomName) -> gate::Decision<'a> {
+        let may = who.name() == Some("ann") && room.as_str() != "secret";
+        Box::pin(async move { if may { Ok(()) } else { Err(Denied::forbidden("not this room")) } })
+    }
+}
+
+#[tokio::test]
+async fn the_gate_is_asked_before_anything_is_told() {
+    let server = Server::with_hub(Hub::builder().gate(Picky).build()).await;
+    let known = ["authorization: Bearer x"];
+    let ask = async |headers: &[&str], path: &str| {
+        let target = format!("/realtime/{path}");
+        request(server.address(), "GET", &target, headers, "").await.expect("an answer")
+    };
+    let upgrade = [
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        "authorization: Bearer x",
+    ];
+    for path in ["sse?room=a", "poll?room=a"] {
+        says(&ask(&[], path).await, 401, "unauthorized");
+    }
+    says(&ask(&upgrade[..4], "ws?room=a").await, 401, "unauthorized");
+    for path in ["sse?room=secret", "poll?room=secret", "poll?room=secret&cursor=p1.1.1"] {
+        says(&ask(&known, path).await, 403, "forbidden");
+    }
+    says(&ask(&upgrade, "ws?room=secret").await, 403, "forbidden");
+    assert_eq!(ask(&known, "poll?room=a").await.status, 200);
+    assert_eq!(server.sessions(), 0);
+}

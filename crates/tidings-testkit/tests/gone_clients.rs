@@ -1,0 +1,65 @@
+//! A client that goes away is gone from the hub at once, although nothing happens in its room.
+
+use std::time::Duration;
+use tidings_testkit::{Client, Kind, Server, mount};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+const COUNT: usize = 50;
+
+fn target(kind: Kind) -> String {
+    let head = match kind {
+        Kind::Ws => {
+            return "GET /realtime/ws?room=quiet HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                .to_owned();
+        }
+        Kind::Sse => "sse?room=quiet",
+        Kind::Poll => "poll?room=quiet&from=start&wait=60",
+    };
+    format!("GET /realtime/{head} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+async fn connect(kind: Kind, server: &Server) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..COUNT {
+        let mut stream = TcpStream::connect(server.address()).await.expect("connected");
+        stream.write_all(target(kind).as_bytes()).await.expect("sent");
+        streams.push(stream);
+    }
+    server.until_sessions(COUNT, Duration::from_secs(5)).await;
+    assert_eq!(server.hub().stats().members, COUNT);
+    streams
+}
+
+async fn after_a_fin_the_session_is_gone_within_a_second(kind: Kind) {
+    let server = Server::start().await;
+    let streams = connect(kind, &server).await;
+    drop(streams);
+    server.until_sessions(0, Duration::from_secs(1)).await;
+    assert_eq!(server.hub().stats().members, 0);
+}
+
+async fn after_a_reset_the_session_is_gone_within_a_second(kind: Kind) {
+    let server = Server::start().await;
+    for stream in connect(kind, &server).await {
+        stream.set_zero_linger().expect("linger is set");
+    }
+    server.until_sessions(0, Duration::from_secs(1)).await;
+    assert_eq!(server.hub().stats().members, 0);
+}
+
+async fn a_client_that_leaves_and_comes_back_is_one_session(kind: Kind) {
+    let server = Server::start().await;
+    for round in 1..=20 {
+        let mut client = Client::connect(kind, server.address(), "r", "start").await.expect("let in");
+        server.publish("r", round).await;
+        while client.number().await != round {}
+    }
+    server.until_sessions(0, Duration::from_secs(1)).await;
+}
+
+mount!(
+    after_a_fin_the_session_is_gone_within_a_second,
+    after_a_reset_the_session_is_gone_within_a_second,
+    a_client_that_leaves_and_comes_back_is_one_session,
+);

@@ -1,0 +1,318 @@
+// The chat in a real browser: CHROMIUM names the browser, TIDINGS_TARGET_DIR where cargo has built, and with
+// TIDINGS_HEADED set the windows can be watched.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { chromium } from "playwright-core";
+
+const TARGET = path.resolve(import.meta.dirname, process.env.TIDINGS_TARGET_DIR ?? "../../../target");
+const LABELS = { ws: "WebSocket", sse: "Server-Sent Events", poll: "Long polling" };
+const TRANSPORTS = Object.keys(LABELS);
+/** The longest a condition may take to come true: above every back-off of the page. */
+const PATIENCE = 30_000;
+
+let browser;
+let server;
+
+before(async () => {
+  server = await startServer();
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: !process.env.TIDINGS_HEADED,
+    args: [
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync",
+    ],
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+async function startServer(listen = "127.0.0.1:0") {
+  const child = spawn(path.join(TARGET, "debug/chat"), ["--listen", listen], { stdio: ["ignore", "pipe", "inherit"] });
+  const exit = once(child, "exit");
+  exit.catch(() => {}); // where it cannot be started, the line below tells
+  const line = await Promise.race([
+    once(createInterface(child.stdout), "line").then(([line]) => line),
+    exit.then(([code]) => `it ended with ${code}`),
+  ]);
+  const url = line.match(/^chat on (http:\S+)$/)?.[1];
+  assert.ok(url, `the server says where it listens: ${line}`);
+  return {
+    url,
+    listen: new URL(url).host,
+    /** Asks it to end, and gives its exit code and how many milliseconds it took. */
+    async stop() {
+      const begun = performance.now();
+      child.kill("SIGTERM");
+      const [code] = await exit;
+      return { code, took: performance.now() - begun };
+    },
+  };
+}
+
+/** Waits for a condition, and says what it waited for where it never comes. */
+async function until(what, condition) {
+  const end = performance.now() + PATIENCE;
+  let last;
+  do {
+    last = await condition();
+    if (last === true) return;
+    await pause(20);
+  } while (performance.now() < end);
+  assert.fail(`never came: ${what}; at last ${JSON.stringify(last)}`);
+}
+
+/** A browser context whose pages must run without errors; it goes when the test ends. */
+async function newContext(t) {
+  const context = await browser.newContext();
+  const wrong = [];
+  context.on("weberror", (error) => wrong.push(String(error.error())));
+  context.on("console", (message) => {
+    if (/Content Security Policy/i.test(message.text())) wrong.push(message.text());
+  });
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(wrong, []);
+  });
+  return context;
+}
+
+async function join(context, { name, room, transport, at = server }) {
+  const page = await context.newPage();
+  await page.goto(`${at.url}/?${new URLSearchParams({ name, room, transport, join: "1" })}`);
+  await live(page, transport);
+  return page;
+}
+
+async function joinAll(context, room, at = server) {
+  const pages = [];
+  for (const transport of TRANSPORTS) pages.push(await join(context, { name: `on ${transport}`, room, transport, at }));
+  return pages;
+}
+
+const live = (page, transport) => until(`live over ${transport}`, async () => {
+  const state = await page.getByRole("status").textContent();
+  return state === `Live over ${LABELS[transport]}` || state;
+});
+
+/** Posts as a person does, and waits for the reply. */
+async function say(page, text) {
+  await page.getByLabel("Message", { exact: true }).fill(text);
+  await page.keyboard.press("Enter");
+  await until(`${text} is sent`, () => page.evaluate(() => {
+    const box = document.querySelector("#text");
+    return (box.value === "" && !box.readOnly) || document.querySelector("#error").textContent;
+  }));
+}
+
+const messages = (page) => page.evaluate(() =>
+  Array.from(document.querySelectorAll("#messages .message"), (item) => ({
+    who: item.querySelector(".who").textContent,
+    badge: item.querySelector(".badge").textContent,
+    text: item.querySelector(".text").textContent,
+    timed: !Number.isNaN(Date.parse(item.querySelector("time").dateTime)),
+  })));
+const texts = async (page) => (await messages(page)).map(({ text }) => text);
+const notes = (page) => page.locator("#messages .note").allTextContents();
+
+const count = (page, wanted) => until(`${wanted} messages`, async () => {
+  const { length } = await messages(page);
+  return length >= wanted || length;
+});
+
+test("three transports share one room, in one order", async (t) => {
+  const pages = await joinAll(await newContext(t), "together");
+  for (const [i, page] of pages.entries()) await say(page, `hello ${i}`);
+  const hellos = TRANSPORTS.map((transport, i) => (
+    { who: `on ${transport}`, badge: LABELS[transport], text: `hello ${i}`, timed: true }
+  ));
+  for (const page of pages) {
+    await count(page, 3);
+    assert.deepEqual(await messages(page), hellos);
+  }
+
+  await Promise.all(pages.map(async (page, i) => {
+    for (let n = 0; n < 10; n++) await say(page, `${i}: ${n}`);
+  }));
+  for (const page of pages) await count(page, 33);
+  const lists = await Promise.all(pages.map(messages));
+  assert.deepEqual(lists[1], lists[0]);
+  assert.deepEqual(lists[2], lists[0]);
+  for (const i of pages.keys()) {
+    const own = lists[0].map(({ text }) => text).filter((text) => text.startsWith(`${i}: `));
+    assert.deepEqual(own, Array.from({ length: 10 }, (_, n) => `${i}: ${n}`), "each speaker's own order");
+  }
+  for (const page of pages) assert.deepEqual(await notes(page), []);
+});
+
+test("changing the transport in mid-chat loses nothing and repeats nothing", async (t) => {
+  const context = await newContext(t);
+  const room = "changing";
+  const writer = await join(context, { name: "writer", room, transport: "ws" });
+  const page = await join(context, { name: "reader", room, transport: "ws" });
+  await writer.evaluate(() => {
+    const box = document.querySelector("#text");
+    window.written = [];
+    window.writing = setInterval(() => {
+      if (box.readOnly) return; // the last one is still under way
+      box.value = `m${window.written.length}`;
+      window.written.push(box.value);
+      document.querySelector("#compose").requestSubmit();
+    }, 20);
+  });
+  const choose = (transport) => page.getByLabel(LABELS[transport]).check();
+  // From each to each, with messages between two changes,
+  for (const transport of ["sse", "poll", "ws", "poll", "sse", "ws"]) {
+    await choose(transport);
+    await live(page, transport);
+    await count(page, (await messages(page)).length + 5);
+  }
+  // and as fast as it goes, mostly before the last one is live.
+  for (let i = 1; i <= 12; i++) await choose(TRANSPORTS[i % 3]);
+  await count(page, (await messages(page)).length + 5);
+  const written = await writer.evaluate(() => {
+    clearInterval(window.writing);
+    return window.written;
+  });
+  await count(page, written.length);
+  assert.deepEqual(await texts(page), written);
+  assert.deepEqual(await notes(page), []);
+  // What was in flight at a change has had its time: another message is through.
+  await say(page, "done");
+  await count(page, written.length + 1);
+  assert.deepEqual(await texts(page), [...written, "done"]);
+});
+
+test("every page comes back by itself when the server is replaced", async (t) => {
+  let at = await startServer();
+  t.after(() => at.stop());
+  const pages = await joinAll(await newContext(t), "replaced", at);
+  await say(pages[0], "before");
+  for (const page of pages) await count(page, 1);
+
+  const { code, took } = await at.stop();
+  assert.equal(code, 0);
+  assert.ok(took < 5_000, `the server ended within ${Math.round(took)} ms`);
+  for (const page of pages) {
+    await until("reconnecting", async () => {
+      const state = await page.getByRole("status").textContent();
+      return state.startsWith("Reconnecting") || state;
+    });
+  }
+
+  at = await startServer(at.listen);
+  for (const [i, page] of pages.entries()) await live(page, TRANSPORTS[i]);
+  for (const [i, page] of pages.entries()) await say(page, `after ${i}`);
+  for (const page of pages) {
+    await count(page, 4);
+    assert.deepEqual(await texts(page), ["before", "after 0", "after 1", "after 2"]);
+    // The new process knows nothing of the old one's messages, and says so.
+    assert.deepEqual((await notes(page)).map((note) => /missing: epoch/.test(note)), [true]);
+  }
+});
+
+test("markup in names, rooms and messages is shown as text", async (t) => {
+  const context = await newContext(t);
+  const name = "<img src=x onerror=hit=1>";
+  const room = "<i>room</i> & \"more\"";
+  const text = "<b>bold</b><script>hit=1</script>&amp;";
+  const pages = [];
+  for (const transport of TRANSPORTS) pages.push(await join(context, { name, room, transport }));
+  await say(pages[0], text);
+  for (const page of pages) {
+    await count(page, 1);
+    const [message] = await messages(page);
+    assert.deepEqual([message.who, message.text], [name, text]);
+    assert.equal(await page.getByRole("heading").textContent(), `#${room}`);
+    assert.equal(await page.title(), `#${room} · Tidings chat`);
+    assert.equal(await page.locator("img, #chat :is(i, script), #messages b").count(), 0);
+    assert.equal(await page.evaluate(() => typeof window.hit), "undefined");
+  }
+});
+
+test("an event stream has a cursor before any event, and comments are no events", async (t) => {
+  const page = await (await newContext(t)).newPage();
+  await page.goto(server.url);
+  const { opened, id, type, cursor, others } = await page.evaluate(() => new Promise((done, fail) => {
+    const source = new EventSource("/realtime/sse?room=quiet&from=start");
+    let others = 0;
+    let opened = false;
+    source.onopen = () => { opened = true; };
+    source.onmessage = () => { others += 1; };
+    source.onerror = () => fail(new Error("the stream broke"));
+    source.addEventListener("tidings.joined", ({ lastEventId: id, data }) => {
+      source.close();
+      done({ opened, id, others, ...JSON.parse(data) });
+    });
+  }));
+  assert.deepEqual([opened, type, others], [true, "joined", 0]);
+  assert.notEqual(id, "");
+  assert.equal(id, cursor);
+
+  // It is a place to go on from, on any transport.
+  const speaker = await join(page.context(), { name: "someone", room: "quiet", transport: "sse" });
+  await say(speaker, "at last");
+  const query = new URLSearchParams({ room: "quiet", cursor: id, wait: "5" });
+  const answer = await (await fetch(`${server.url}/realtime/poll?${query}`)).json();
+  assert.deepEqual(answer.events.map(({ type, data }) => [type, data?.text]), [["event", "at last"]]);
+});
+
+test("a failure is told and the text stays; sent again it is published once", async (t) => {
+  const page = await join(await newContext(t), { name: "unlucky", room: "failing", transport: "poll" });
+  const box = page.getByLabel("Message", { exact: true });
+  // The first answer is lost on its way back, though the message arrived.
+  await page.route("**/realtime/send", async (route) => {
+    await route.fetch();
+    await route.abort();
+  }, { times: 1 });
+  await box.fill("once");
+  await page.getByRole("button", { name: "Send" }).click();
+  await until("the failure is told", async () => {
+    const told = await page.getByRole("alert").textContent();
+    return told.startsWith("Not sent: the server cannot be reached") || told;
+  });
+  assert.equal(await box.inputValue(), "once");
+  await count(page, 1);
+  await page.getByRole("button", { name: "Send" }).click();
+  await until("it is sent", async () => {
+    const left = await box.inputValue();
+    return left === "" || left;
+  });
+  await say(page, "twice");
+  await count(page, 2);
+  assert.deepEqual(await texts(page), ["once", "twice"]);
+});
+
+test("leaving ends the connection, and rejoining shows the history", async (t) => {
+  const page = await join(await newContext(t), { name: "guest", room: "first", transport: "ws" });
+  await say(page, "one");
+  await page.getByRole("button", { name: "Leave" }).click();
+  assert.equal(await page.title(), "Tidings chat");
+
+  await page.getByLabel("Room").fill("second");
+  await page.getByLabel(LABELS.sse).check();
+  await page.getByRole("button", { name: "Join" }).click();
+  await live(page, "sse");
+  await say(page, "two");
+  await count(page, 1);
+  assert.deepEqual(await texts(page), ["two"]);
+
+  await page.getByRole("button", { name: "Leave" }).click();
+  await page.getByLabel("Room").fill("first");
+  await page.keyboard.press("Enter");
+  await live(page, "sse");
+  await count(page, 1);
+  assert.deepEqual(await texts(page), ["one"]);
+
+  await page.goto(server.url);
+  assert.equal(await page.getByLabel("Name").inputValue(), "guest", "the name is remembered");
+});

@@ -7,15 +7,15 @@ use std::{fmt, sync::Arc};
 #[non_exhaustive]
 pub enum NameError {
     /// The text is empty.
-    #[error("a {what} must not be empty")]
+    #[error("{what} must not be empty")]
     Empty {
-        /// `room name` or `event name`.
+        /// `a room name` or `an event name`.
         what: &'static str,
     },
     /// The text is longer than the limit, in bytes of UTF-8.
-    #[error("a {what} has at most {max} bytes, this one has {len}")]
+    #[error("{what} has at most {max} bytes, this one has {len}")]
     TooLong {
-        /// `room name` or `event name`.
+        /// `a room name` or `an event name`.
         what: &'static str,
         /// The limit, in bytes.
         max: usize,
@@ -24,15 +24,15 @@ pub enum NameError {
     },
     /// The text holds a control character; CR, LF and NUL would break out of a field of an event stream
     /// (WHATWG HTML §9.2.6).
-    #[error("a {what} must not hold control characters")]
+    #[error("{what} must not hold control characters")]
     Control {
-        /// `room name` or `event name`.
+        /// `a room name` or `an event name`.
         what: &'static str,
     },
     /// The text begins with a prefix that Tidings keeps for itself.
-    #[error("a {what} must not begin with {prefix:?}, which is kept for Tidings itself")]
+    #[error("{what} must not begin with {prefix:?}, which is kept for Tidings itself")]
     Reserved {
-        /// `room name` or `event name`.
+        /// `a room name` or `an event name`.
         what: &'static str,
         /// The prefix.
         prefix: &'static str,
@@ -120,13 +120,13 @@ macro_rules! name {
 
 name! {
     /// The name of a room: 1 to 200 bytes of UTF-8 with no control character, not beginning with `~`.
-    RoomName, "room name", 200, "~"
+    RoomName, "a room name", 200, "~"
 }
 
 name! {
     /// The name of an event: 1 to 100 bytes of UTF-8 with no control character, not beginning with `tidings.`,
     /// the names of our own notices on an event stream.
-    EventName, "event name", 100, "tidings."
+    EventName, "an event name", 100, "tidings."
 }
 
 fn check(name: &str, what: &'static str, max: usize, reserved: &'static str) -> Result<(), NameError> {
@@ -153,14 +153,14 @@ mod tests {
     fn names_are_checked_on_the_way_in() {
         assert!(RoomName::new("général: 1/2").is_ok());
         assert!(RoomName::new(&"r".repeat(200)).is_ok());
-        assert_eq!(RoomName::new(""), Err(NameError::Empty { what: "room name" }));
+        assert_eq!(RoomName::new(""), Err(NameError::Empty { what: "a room name" }));
         assert_eq!(
             RoomName::new(&"r".repeat(201)),
-            Err(NameError::TooLong { what: "room name", max: 200, len: 201 })
+            Err(NameError::TooLong { what: "a room name", max: 200, len: 201 })
         );
         for bad in ["a\rb", "a\nb", "a\0b", "\u{85}", "\u{7f}"] {
-            assert_eq!(RoomName::new(bad), Err(NameError::Control { what: "room name" }), "{bad:?}");
-            assert_eq!(EventName::new(bad), Err(NameError::Control { what: "event name" }), "{bad:?}");
+            assert_eq!(RoomName::new(bad), Err(NameError::Control { what: "a room name" }), "{bad:?}");
+            assert_eq!(EventName::new(bad), Err(NameError::Control { what: "an event name" }), "{bad:?}");
         }
         assert!(matches!(RoomName::new("~u:7"), Err(NameError::Reserved { .. })));
         assert!(matches!(EventName::new("tidings.gap"), Err(NameError::Reserved { .. })));

@@ -11,7 +11,7 @@ use tidings_core::{Cursor, From, Hub, Identity, RoomName, Session, Transport};
 pub struct Asked {
     /// The rooms.
     pub rooms: Vec<(RoomName, From)>,
-    /// Whether the client said where to begin.
+    /// Whether the client came with a cursor.
     pub resumed: bool,
 }
 
@@ -36,7 +36,6 @@ impl Asked {
         if let Some(id) = last_event_id {
             froms = vec![id];
         }
-        let resumed = !froms.is_empty();
         let rooms = match froms[..] {
             [] => pair(rooms, std::iter::repeat(From::Now))?,
             [one] => begin_at(rooms, one)?,
@@ -51,6 +50,7 @@ impl Asked {
                 return Err(Refusal::of("bad_query", message));
             }
         };
+        let resumed = rooms.iter().any(|(_, from)| matches!(from, From::After(_)));
         Ok(Self { rooms, resumed })
     }
 

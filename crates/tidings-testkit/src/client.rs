@@ -1,11 +1,14 @@
 //! Clients that know nothing of the server's code, one shape for each transport.
 
-use crate::http::{Connection, begin, request};
+use crate::{
+    http::{Connection, begin, request},
+    within,
+};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::{collections::VecDeque, fmt, net::SocketAddr};
+use std::{collections::VecDeque, fmt, net::SocketAddr, time::Duration};
 use tidings_sse::parse::Parser;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{WebSocketStream, tungstenite};
@@ -199,7 +202,7 @@ impl Client {
     /// # Panics
     /// If something else comes.
     pub async fn number(&mut self) -> u64 {
-        match self.next().await {
+        match within(PATIENCE, "an event", self.next()).await {
             Some(Heard::Event { data, .. }) => data.as_u64().expect("the payload is a number"),
             other => panic!("{other:?} came instead of an event"),
         }
@@ -230,7 +233,7 @@ impl Client {
         socket.send(tungstenite::Message::text(command.to_string())).await.expect("the connection is up");
         let mut passed = Vec::new();
         loop {
-            match self.next().await.expect("an answer before the end") {
+            match within(PATIENCE, "an answer", self.next()).await.expect("an answer before the end") {
                 Heard::Other(value) if value["ref"] == command["ref"] => {
                     self.heard.extend(passed);
                     return value;
@@ -289,6 +292,8 @@ impl fmt::Debug for Client {
 fn hear(value: Value, id: Option<String>) -> Heard {
     let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
     match value["type"].as_str() {
+        // An answer to a command is for whoever sent it.
+        _ if value.get("ref").is_some() => Heard::Other(value),
         Some("joined") => Heard::Joined {
             cursor: id.unwrap_or_else(|| text("cursor")),
             recovered: value["recovered"].as_bool().expect("recovered is true or false"),
@@ -325,4 +330,6 @@ fn refused(status: u16, body: &[u8]) -> Refused {
     Refused { status, code: value["code"].as_str().unwrap_or_default().to_owned() }
 }
 
+/// No test has reason to wait longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 const BROKEN: Refused = Refused { status: 0, code: String::new() };

@@ -1,29 +1,34 @@
 //! A client that goes away is gone from the hub at once, although nothing happens in its room.
 
 use std::time::Duration;
-use tidings_testkit::{Client, Kind, Server, mount};
+use tidings_testkit::{Client, Kind, Server, mount, request};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 const COUNT: usize = 50;
 
-fn target(kind: Kind) -> String {
+async fn target(kind: Kind, server: &Server) -> String {
     let head = match kind {
         Kind::Ws => {
             return "GET /realtime/ws?room=quiet HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
                 .to_owned();
         }
-        Kind::Sse => "sse?room=quiet",
-        Kind::Poll => "poll?room=quiet&from=start&wait=60",
+        Kind::Sse => "sse?room=quiet".to_owned(),
+        Kind::Poll => {
+            let first = request(server.address(), "GET", "/realtime/poll?room=quiet", &[], "").await;
+            let cursor = first.expect("an answer").json()["cursor"].as_str().expect("a cursor").to_owned();
+            format!("poll?room=quiet&cursor={cursor}&wait=60")
+        }
     };
     format!("GET /realtime/{head} HTTP/1.1\r\nHost: a\r\n\r\n")
 }
 
 async fn connect(kind: Kind, server: &Server) -> Vec<TcpStream> {
+    let target = target(kind, server).await;
     let mut streams = Vec::new();
     for _ in 0..COUNT {
         let mut stream = TcpStream::connect(server.address()).await.expect("connected");
-        stream.write_all(target(kind).as_bytes()).await.expect("sent");
+        stream.write_all(target.as_bytes()).await.expect("sent");
         streams.push(stream);
     }
     server.until_sessions(COUNT, Duration::from_secs(5)).await;

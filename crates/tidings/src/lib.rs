@@ -36,21 +36,22 @@
 #[cfg(feature = "long-poll")]
 #[path = "transports/long_poll.rs"]
 mod long_poll;
-#[cfg(not(feature = "long-poll"))]
+#[cfg(not(all(feature = "ws", feature = "sse", feature = "long-poll")))]
 #[path = "transports/none.rs"]
-mod long_poll;
+mod none;
 #[cfg(feature = "sse")]
 #[path = "transports/sse.rs"]
-mod sse;
-#[cfg(not(feature = "sse"))]
-#[path = "transports/none.rs"]
 mod sse;
 #[cfg(feature = "ws")]
 #[path = "transports/ws.rs"]
 mod ws;
+
+#[cfg(not(feature = "long-poll"))]
+use none as long_poll;
+#[cfg(not(feature = "sse"))]
+use none as sse;
 #[cfg(not(feature = "ws"))]
-#[path = "transports/none.rs"]
-mod ws;
+use none as ws;
 
 #[doc(inline)]
 pub use tidings_core::*;
@@ -72,3 +73,8 @@ pub fn service(hub: Hub) -> Service {
     let service = Service::new(hub).endpoint(tidings_http::Upstream::new());
     ws::add(sse::add(long_poll::add(service)))
 }
+
+/// The README's examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,1 +1,72 @@
-fn main() {}
+//! A hub inside an axum application, beside ordinary routes.
+//!
+//! `POST /orders` takes an order and tells everybody who listens to the room `orders`:
+//!
+//! ```text
+//! curl -N 'http://127.0.0.1:3000/realtime/sse?room=orders'
+//! curl -d '{"item":"tea"}' -H 'content-type: application/json' http://127.0.0.1:3000/orders
+//! ```
+
+use anyhow::Context;
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
+use clap::Parser;
+use std::net::SocketAddr;
+use tidings::{CloseReason, Event, Hub, gate};
+use tokio::{net::TcpListener, signal};
+
+/// An axum application that tells its clients about orders.
+#[derive(Parser)]
+struct Options {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDR")]
+    listen: SocketAddr,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let hub = Hub::builder().gate(gate::open()).build();
+    let app = Router::new()
+        .route("/", get("Listen at /realtime/sse?room=orders, and POST JSON to /orders.\n"))
+        .route("/orders", post(order))
+        .with_state(hub.clone())
+        .nest_service("/realtime", tidings::service(hub.clone()));
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    println!("axum-app on http://{}", listener.local_addr()?);
+    let stopped = async move {
+        if let Err(error) = stop().await {
+            eprintln!("cannot wait for a signal, so stopping now: {error}");
+        }
+        // Open streams would keep the server waiting: each is told to come back later.
+        hub.close_sessions(CloseReason::Drain);
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    Ok(())
+}
+
+async fn order(
+    State(hub): State<Hub>,
+    Json(order): Json<serde_json::Value>,
+) -> Result<String, (StatusCode, String)> {
+    let event = Event::json("order", &order).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let position = hub
+        .publish("orders", event)
+        .await
+        .map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    Ok(format!("{position}\n"))
+}
+
+async fn stop() -> std::io::Result<()> {
+    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}

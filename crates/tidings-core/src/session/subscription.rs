@@ -36,8 +36,9 @@ impl std::fmt::Debug for Subscriptions {
 struct Subscription {
     membership: Membership,
     cursor: Position,
-    /// A gap to be told before anything else.
-    gap: Option<GapReason>,
+    /// A gap to be told before anything else, and where things go on. The cursor stays before it until it is
+    /// told, or a client cut off in between would never know.
+    gap: Option<(GapReason, Position)>,
     /// A few messages taken under one lock, about to be given.
     taken: VecDeque<Arc<Message>>,
     read: Option<Pin<Box<dyn Future<Output = Slice> + Send>>>,
@@ -138,7 +139,8 @@ impl Subscription {
             return Next::Nothing;
         }
         let room = &self.membership.room;
-        if let Some(reason) = self.gap.take() {
+        if let Some((reason, start)) = self.gap.take() {
+            self.cursor = start;
             let notice = Notice::Gap { room: room.name.clone(), id: self.cursor, reason };
             return Next::Item(Item::Notice(notice));
         }
@@ -166,26 +168,29 @@ impl Subscription {
         let Poll::Ready(slice) = read.as_mut().poll(cx) else { return false };
         self.read = None;
         self.gap = gap(self.membership.room.rooms.kind(), self.cursor, &slice, self.live);
-        self.cursor = slice.start;
+        if self.gap.is_none() {
+            self.cursor = slice.start;
+        }
         self.taken = slice.messages.into();
         true
     }
 }
 
 /// What a reader at `cursor` must be told before it goes on with `slice`.
-pub(super) fn gap(kind: Kind, cursor: Position, slice: &Slice, live: bool) -> Option<GapReason> {
+pub(super) fn gap(kind: Kind, cursor: Position, slice: &Slice, live: bool) -> Option<(GapReason, Position)> {
     let start = slice.start;
     if start == cursor {
         return None;
     }
     let trimmed = start.epoch == cursor.epoch && cursor.offset < start.offset;
-    match (kind, trimmed) {
+    let reason = match (kind, trimmed) {
         // Skipping to the newest value is what such a room is for, and one that keeps nothing promises nothing.
-        (Kind::Latest, true) | (Kind::Ephemeral, _) => None,
-        (_, true) if live => Some(GapReason::Slow),
-        (_, true) => Some(GapReason::Trimmed),
-        (_, false) => Some(GapReason::Epoch),
-    }
+        (Kind::Latest, true) | (Kind::Ephemeral, _) => return None,
+        (_, true) if live => GapReason::Slow,
+        (_, true) => GapReason::Trimmed,
+        (_, false) => GapReason::Epoch,
+    };
+    Some((reason, start))
 }
 
 /// Reads what follows `cursor`, however long the broker is away: the session keeps its place meanwhile.

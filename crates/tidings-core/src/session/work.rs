@@ -26,7 +26,7 @@ pub(super) enum Done {
 pub struct Joined {
     /// The room.
     pub room: RoomName,
-    /// Where the session stands.
+    /// Where the session stands: before the gap, if one comes next.
     pub cursor: Position,
     /// Whether everything after the cursor that was asked for will follow; if not, a gap comes next.
     pub recovered: bool,
@@ -127,7 +127,7 @@ impl PublishError {
 pub(super) struct Entered {
     pub(super) membership: Membership,
     pub(super) cursor: Position,
-    pub(super) gap: Option<GapReason>,
+    pub(super) gap: Option<(GapReason, Position)>,
     pub(super) taken: VecDeque<Arc<Message>>,
 }
 
@@ -170,7 +170,12 @@ pub(super) async fn enter(
         ReadFrom::After(cursor) => gap(membership.room.rooms.kind(), cursor, &slice, false),
         ReadFrom::Start | ReadFrom::Tail => None,
     };
-    Ok(Entered { membership, cursor: slice.start, gap, taken: slice.messages.into() })
+    let cursor = match read {
+        // Until the gap is told the client stands where it said.
+        ReadFrom::After(cursor) if gap.is_some() => cursor,
+        _ => slice.start,
+    };
+    Ok(Entered { membership, cursor, gap, taken: slice.messages.into() })
 }
 
 /// Publishes or calls, and says what came of it.

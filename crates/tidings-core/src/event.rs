@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 pub struct Event {
     name: EventName,
     data: Bytes,
+    last: bool,
 }
 
 /// Why something cannot be an event.
@@ -32,7 +33,7 @@ impl Event {
     /// # Errors
     /// If the name is no [`EventName`], or `data` cannot be written as JSON.
     pub fn json<T: Serialize + ?Sized>(name: &str, data: &T) -> Result<Self, EventError> {
-        Ok(Self { name: EventName::new(name)?, data: serde_json::to_vec(data)?.into() })
+        Ok(Self { name: EventName::new(name)?, data: serde_json::to_vec(data)?.into(), last: false })
     }
 
     /// An event whose payload is JSON text already; it travels byte for byte.
@@ -42,12 +43,26 @@ impl Event {
     pub fn from_json(name: &str, text: impl Into<Bytes>) -> Result<Self, EventError> {
         let data = text.into();
         serde_json::from_slice::<&RawValue>(&data)?;
-        Ok(Self { name: EventName::new(name)?, data })
+        Ok(Self { name: EventName::new(name)?, data, last: false })
     }
 
     /// An event around a JSON value that a parser has just cut out of a larger text.
     pub(crate) fn from_raw(name: EventName, data: Box<RawValue>) -> Self {
-        Self { name, data: Bytes::from(<Box<str>>::from(data).into_boxed_bytes()) }
+        Self { name, data: Bytes::from(<Box<str>>::from(data).into_boxed_bytes()), last: false }
+    }
+
+    /// Marks the event as the last of its room: whoever has received it is told that nothing will follow, and a
+    /// browser's event stream ends for good instead of coming back. It is the application's word; the room takes
+    /// further events all the same.
+    #[must_use]
+    pub fn last(mut self) -> Self {
+        self.last = true;
+        self
+    }
+
+    /// Whether it is the last of its room.
+    pub fn is_last(&self) -> bool {
+        self.last
     }
 
     /// The event's name.

@@ -7,7 +7,7 @@ mod room;
 
 pub use builder::HubBuilder;
 pub use call::CallError;
-pub(crate) use room::{Begin, Membership, Room, Taken, jitter};
+pub(crate) use room::{Membership, Room, jitter};
 
 use crate::{
     CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice, Position,

@@ -6,7 +6,7 @@
 //! form a session's messages reach its client; the form is made once and shared by every receiver.
 //!
 //! This crate knows no socket, no HTTP server and no WebSocket: transports and brokers are crates of their own.
-//! State machines ([`ring::Ring`], [`ingest::Replica`]) take the time as an argument.
+//! State machines ([`ring::Ring`], [`ingest::Replica`], [`reader::Reader`]) take the time as an argument.
 //!
 //! ```
 //! use tidings_core::{Event, From, Hub, gate};
@@ -33,6 +33,7 @@ mod name;
 mod notice;
 mod policy;
 mod position;
+pub mod reader;
 pub mod ring;
 mod session;
 mod subscribe;

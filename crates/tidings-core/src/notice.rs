@@ -39,6 +39,13 @@ pub enum Notice {
         /// Why.
         reason: GapReason,
     },
+    /// The message before was the room's last; nothing will follow.
+    End {
+        /// The room.
+        room: RoomName,
+        /// The position of the last message.
+        id: Position,
+    },
     /// A command was done.
     Reply {
         /// The command's reference.

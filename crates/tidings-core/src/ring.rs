@@ -50,6 +50,11 @@ impl Ring {
         self.entries.back().map_or(self.base, |entry| entry.message.position())
     }
 
+    /// The newest message, if it holds any.
+    pub fn newest(&self) -> Option<&Arc<Message>> {
+        self.entries.back().map(|entry| &entry.message)
+    }
+
     /// The position before the oldest message.
     pub fn base(&self) -> Position {
         self.base

@@ -11,6 +11,7 @@ pub(crate) use subscription::{Item, Subscriptions};
 pub(crate) use work::perform;
 pub use work::{JoinError, Joined, PublishError};
 
+use crate::reader::Reader;
 use crate::{
     CloseReason, Command, CommandError, From, Identity, Notice, RoomName, Transport, hub::Node,
     transport::Standing,
@@ -123,6 +124,16 @@ impl Session {
     pub fn refuse(&mut self, error: CommandError) {
         assert!(self.is_idle(), "a session takes a command when it is idle");
         self.outbox.push_back(error.into());
+    }
+
+    /// Whether the client has been told of every room it is in that it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.outbox.is_empty() && self.subscriptions.all(Reader::has_ended)
+    }
+
+    /// Whether every room has ended before the place where the client came back: it has everything.
+    pub fn is_at_end(&self) -> bool {
+        self.subscriptions.all(Reader::is_at_end)
     }
 
     /// How many rooms the session is in.

@@ -46,7 +46,7 @@ impl Subscription {
         self.cursor
     }
 
-    /// The next message or gap; none when the hub has ended all sessions. Cancel-safe: nothing is lost if the
+    /// The next message or gap; none after the room's last event, or when the hub has ended all sessions. Cancel-safe: nothing is lost if the
     /// future is dropped.
     pub async fn next(&mut self) -> Option<Received> {
         poll_fn(|cx| self.poll_received(cx)).await
@@ -58,6 +58,7 @@ impl Subscription {
                 Err(_) => return Poll::Ready(None),
                 Ok(Item::Message(message)) => Received::Message(message),
                 Ok(Item::Notice(Notice::Gap { id, reason, .. })) => Received::Gap { id, reason },
+                Ok(Item::Notice(Notice::End { .. })) => return Poll::Ready(None),
                 Ok(Item::Notice(_)) => continue,
             };
             self.cursor = match &received {

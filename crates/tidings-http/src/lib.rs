@@ -24,7 +24,7 @@ pub use body::{Body, BoxError, RequestBody};
 pub use endpoint::{Answering, Endpoint, Request};
 pub use origin::{OriginError, Origins};
 pub use query::Query;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, no_content};
 pub use send::Upstream;
 pub use serve::{Serve, serve};
 pub use service::Service;

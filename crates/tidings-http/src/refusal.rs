@@ -113,6 +113,15 @@ pub(crate) fn status(code: &str) -> StatusCode {
     }
 }
 
+/// The answer that is final: whoever gets it has everything, and nothing will come. A browser's event stream ends
+/// for good with it (WHATWG HTML §9.2.3).
+pub fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// An answer of JSON that no cache keeps.
 pub(crate) fn json(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(text.into());

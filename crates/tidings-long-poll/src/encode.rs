@@ -19,7 +19,9 @@ impl Transport for Poll {
 
     fn notice(&self, notice: &Notice, _: Standing<'_>, out: &mut BytesMut) {
         match notice {
-            Notice::Gap { .. } | Notice::Close { .. } => out.put_slice(notice.to_json().as_bytes()),
+            Notice::Gap { .. } | Notice::End { .. } | Notice::Close { .. } => {
+                out.put_slice(notice.to_json().as_bytes())
+            }
             // What the client joined it has said itself, and the answer's cursor says the rest.
             _ => {}
         }

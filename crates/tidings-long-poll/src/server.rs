@@ -4,7 +4,7 @@ use crate::encode::{Poll, answer};
 use http::{HeaderValue, Response, header};
 use std::{future::poll_fn, sync::Arc, task, time::Duration};
 use tidings_core::{Batch, Hub};
-use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, no_content};
 use tokio::time::timeout;
 
 /// `GET …/poll?room=…&cursor=…&wait=25`: what is new, or, after so many seconds, that nothing is.
@@ -44,6 +44,9 @@ async fn poll(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     };
     let who = hub.connect(&head).await?;
     let mut session = asked.open(&hub, Arc::new(Poll), who).await?;
+    if asked.resumed && session.is_at_end() {
+        return Ok(no_content());
+    }
     let mut batch = Batch::new(hub.limits().batch);
     // Whoever comes without a cursor is given one at once, for nothing could be asked for without it.
     let wait = if asked.resumed { wait } else { Duration::ZERO };

@@ -121,6 +121,7 @@ impl Transport for Sse {
         let event = match notice {
             Notice::Joined { .. } => "tidings.joined",
             Notice::Gap { .. } => "tidings.gap",
+            Notice::End { .. } => "tidings.end",
             Notice::Close { retry, .. } => {
                 if let Some(window) = retry {
                     put_retry(*window, out);

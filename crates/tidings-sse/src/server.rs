@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 use tidings_core::{Batch, Hub, Session, Step};
-use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, no_content};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// `GET …/sse?room=…`: an event stream.
@@ -53,6 +53,10 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     let who = hub.connect(&head).await?;
     let session = asked.open(&hub, Arc::new(Sse::new(format, asked.rooms.len())), who).await?;
     let limits = hub.limits();
+    if asked.resumed && session.is_at_end() {
+        // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
+        return Ok(no_content());
+    }
     let stream = Stream::new(session, limits.batch, limits.heartbeat);
     let mut response = Response::new(Body::stream(stream));
     let headers = response.headers_mut();
@@ -97,7 +101,8 @@ impl Stream {
         if let Some(part) = self.batch.parts().pop_front() {
             return Poll::Ready(Some(part));
         }
-        if self.ended {
+        // Where every room has ended nothing will come; whoever comes back is told so for good.
+        if self.ended || self.session.has_ended() {
             return Poll::Ready(None);
         }
         match self.session.poll_batch(cx, &mut self.batch) {

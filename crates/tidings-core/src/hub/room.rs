@@ -2,16 +2,15 @@
 
 use super::Node;
 use crate::{
-    From, Kind, Message, Position, RoomName, Rooms,
+    From, Message, RoomName, Rooms,
     broker::{BrokerError, ReadFrom},
     ingest::{Ingest, Replica, Synced},
-    ring::{Place, Ring},
+    reader::{Fill, Reader},
     session::Mailbox,
     sync::Mutex,
 };
 use slab::Slab;
 use std::{
-    collections::VecDeque,
     hash::{BuildHasher, RandomState},
     sync::Arc,
     task::Waker,
@@ -48,25 +47,6 @@ struct Member {
 pub(crate) struct Membership {
     pub(crate) room: Arc<Room>,
     key: usize,
-}
-
-/// Where a new subscription begins.
-pub(crate) enum Begin {
-    /// At this position, which the ring holds.
-    At(Position),
-    /// Where the answer to this range read begins.
-    Read(ReadFrom),
-}
-
-/// What a room has for a cursor.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// Messages were taken.
-    Some,
-    /// There is nothing newer yet.
-    Nothing,
-    /// The ring cannot say; the broker's history must.
-    Read,
 }
 
 impl Room {
@@ -161,37 +141,15 @@ impl Room {
         }
     }
 
-    pub(crate) fn begin(&self, from: From, now: Instant) -> Begin {
+    /// Begins a reader, if the ring can say where; else the range read is answered that can.
+    pub(crate) fn begin(&self, from: From, now: Instant) -> Result<Reader, ReadFrom> {
         let mut state = self.state.lock();
         state.replica.trim(now);
-        let ring = state.replica.ring();
-        match (self.rooms.kind(), from) {
-            (Kind::Ephemeral, _) | (Kind::Log, From::Now) => Begin::At(ring.head()),
-            (Kind::Latest, From::Now | From::Start) => Begin::At(ring.base()),
-            (Kind::Log, From::Start) => Begin::Read(ReadFrom::Start),
-            (kind, From::After(cursor)) => match ring.locate(cursor) {
-                Place::At(_) => Begin::At(cursor),
-                // A newer value says all that the older ones did.
-                Place::Older if kind == Kind::Latest => Begin::At(ring.base()),
-                Place::Older | Place::Newer | Place::Foreign => Begin::Read(ReadFrom::After(cursor)),
-            },
-        }
+        Reader::begin(self.rooms.kind(), from, state.replica.ring())
     }
 
-    /// Takes the messages after `cursor`, up to about `bytes` of them. The cursor is not moved.
-    pub(crate) fn take(&self, cursor: Position, bytes: usize, out: &mut VecDeque<Arc<Message>>) -> Taken {
-        let state = self.state.lock();
-        let ring = state.replica.ring();
-        let place = ring.locate(cursor);
-        let from = match (self.rooms.kind(), place) {
-            (_, Place::Newer) => return Taken::Nothing,
-            (Kind::Log, Place::At(at)) | (Kind::Ephemeral, Place::At(at)) => at,
-            (Kind::Ephemeral, Place::Older | Place::Foreign) => 0,
-            (Kind::Latest, Place::At(at)) => at.max(ring.len().saturating_sub(1)),
-            (Kind::Latest, Place::Older) => ring.len().saturating_sub(1),
-            (_, Place::Older | Place::Foreign) => return Taken::Read,
-        };
-        take_from(ring, from, bytes, out)
+    pub(crate) fn fill(&self, reader: &mut Reader, bytes: usize) -> Fill {
+        reader.fill(self.state.lock().replica.ring(), bytes)
     }
 
     /// Brings the replica up to date, however long it takes, unless the room ends before.
@@ -241,18 +199,6 @@ impl Drop for Membership {
     }
 }
 
-fn take_from(ring: &Ring, from: usize, bytes: usize, out: &mut VecDeque<Arc<Message>>) -> Taken {
-    let mut taken = 0;
-    for message in ring.messages(from).take(PIECE) {
-        out.push_back(Arc::clone(message));
-        taken += message.event().weight();
-        if taken >= bytes {
-            break;
-        }
-    }
-    if taken == 0 { Taken::Nothing } else { Taken::Some }
-}
-
 /// Between half and all of `pause`, so that what failed together does not come back together.
 pub(crate) fn jitter(pause: Duration) -> Duration {
     let part = RandomState::new().hash_one(0_u8) % 1_000;
@@ -261,8 +207,6 @@ pub(crate) fn jitter(pause: Duration) -> Duration {
 
 /// Messages that a room's ring holds at most; what lies deeper is read from the broker.
 const RING: usize = 1_024;
-/// Messages taken from a ring under one lock.
-const PIECE: usize = 64;
 /// Members woken under one lock.
 const CHUNK: usize = 64;
 /// The largest room whose members are woken by whoever publishes.

@@ -2,9 +2,10 @@
 
 use super::work::{Entered, Joined};
 use crate::{
-    Cursor, GapReason, Kind, Message, Notice, Position, RoomName,
+    Cursor, Message, Notice, Position, RoomName,
     broker::{ReadFrom, Slice},
-    hub::{Membership, Node, Taken, jitter},
+    hub::{Membership, Node, jitter},
+    reader::{Fill, Given, Reader},
 };
 use slab::Slab;
 use std::{
@@ -35,15 +36,9 @@ impl std::fmt::Debug for Subscriptions {
 
 struct Subscription {
     membership: Membership,
-    cursor: Position,
-    /// A gap to be told before anything else, and where things go on. The cursor stays before it until it is
-    /// told, or a client cut off in between would never know.
-    gap: Option<(GapReason, Position)>,
-    /// A few messages taken under one lock, about to be given.
-    taken: VecDeque<Arc<Message>>,
+    reader: Reader,
+    /// The range read that the reader waits for.
     read: Option<Pin<Box<dyn Future<Output = Slice> + Send>>>,
-    /// Whether it had caught up with the room once; if it falls off the history then, it was too slow.
-    live: bool,
 }
 
 /// Something for the client.
@@ -78,12 +73,12 @@ impl Subscriptions {
     }
 
     pub(super) fn fill(&mut self, key: usize, entered: Entered) {
-        let Entered { membership, cursor, gap, taken } = entered;
+        let Entered { membership, reader } = entered;
         let name = membership.room.name.clone();
         if let Err(at) = self.sorted.binary_search_by(|(room, _)| room.cmp(&name)) {
             self.sorted.insert(at, (name, key));
         }
-        self.slots[key] = Some(Subscription { membership, cursor, gap, taken, read: None, live: false });
+        self.slots[key] = Some(Subscription { membership, reader, read: None });
     }
 
     pub(super) fn remove_room(&mut self, room: &RoomName) {
@@ -97,13 +92,19 @@ impl Subscriptions {
     pub(super) fn joined(&self, room: &RoomName) -> Option<Joined> {
         let at = self.sorted.binary_search_by(|(name, _)| name.cmp(room)).ok()?;
         let subscription = self.slots.get(self.sorted[at].1)?.as_ref()?;
-        Some(Joined { room: room.clone(), cursor: subscription.cursor, recovered: true })
+        Some(Joined { room: room.clone(), cursor: subscription.reader.cursor(), recovered: true })
+    }
+
+    /// Whether this is true of every room's reader, and there is one.
+    pub(super) fn all(&self, is: impl Fn(&Reader) -> bool) -> bool {
+        let so = |slot: &Option<Subscription>| slot.as_ref().is_some_and(|one| is(&one.reader));
+        !self.slots.is_empty() && self.slots.iter().all(|(_, slot)| so(slot))
     }
 
     /// The rooms, sorted by name, and the cursor over them.
     pub(crate) fn cursor(&self) -> (Vec<RoomName>, Cursor) {
         let positions = self.sorted.iter().map(|(_, key)| {
-            self.slots.get(*key).and_then(Option::as_ref).map_or(Position::UNKNOWN, |one| one.cursor)
+            self.slots.get(*key).and_then(Option::as_ref).map_or(Position::UNKNOWN, |one| one.reader.cursor())
         });
         (self.sorted.iter().map(|(room, _)| room.clone()).collect(), Cursor::new(positions.collect()))
     }
@@ -139,24 +140,20 @@ impl Subscription {
             return Next::Nothing;
         }
         let room = &self.membership.room;
-        if let Some((reason, start)) = self.gap.take() {
-            self.cursor = start;
-            let notice = Notice::Gap { room: room.name.clone(), id: self.cursor, reason };
-            return Next::Item(Item::Notice(notice));
-        }
-        if let Some(message) = self.taken.pop_front() {
-            self.cursor = message.position();
-            return Next::Item(Item::Message(message));
-        }
-        match room.take(self.cursor, node.limits.batch, &mut self.taken) {
-            Taken::Some => Next::Turn,
-            Taken::Nothing => {
-                self.live = true;
-                self.taken = VecDeque::new();
-                Next::Nothing
+        let name = || room.name.clone();
+        match self.reader.give() {
+            Some(Given::Message(message)) => return Next::Item(Item::Message(message)),
+            Some(Given::Gap { id, reason }) => {
+                return Next::Item(Item::Notice(Notice::Gap { room: name(), id, reason }));
             }
-            Taken::Read => {
-                self.read = Some(Box::pin(read(Arc::clone(node), room.name.clone(), self.cursor)));
+            Some(Given::End { id }) => return Next::Item(Item::Notice(Notice::End { room: name(), id })),
+            None => {}
+        }
+        match room.fill(&mut self.reader, node.limits.batch) {
+            Fill::Some => Next::Turn,
+            Fill::Nothing => Next::Nothing,
+            Fill::Read(from) => {
+                self.read = Some(Box::pin(read(Arc::clone(node), name(), from)));
                 Next::Nothing
             }
         }
@@ -167,39 +164,18 @@ impl Subscription {
         let Some(read) = &mut self.read else { return true };
         let Poll::Ready(slice) = read.as_mut().poll(cx) else { return false };
         self.read = None;
-        self.gap = gap(self.membership.room.rooms.kind(), self.cursor, &slice, self.live);
-        if self.gap.is_none() {
-            self.cursor = slice.start;
-        }
-        self.taken = slice.messages.into();
+        self.reader.read(slice);
         true
     }
 }
 
-/// What a reader at `cursor` must be told before it goes on with `slice`.
-pub(super) fn gap(kind: Kind, cursor: Position, slice: &Slice, live: bool) -> Option<(GapReason, Position)> {
-    let start = slice.start;
-    if start == cursor {
-        return None;
-    }
-    let trimmed = start.epoch == cursor.epoch && cursor.offset < start.offset;
-    let reason = match (kind, trimmed) {
-        // Skipping to the newest value is what such a room is for, and one that keeps nothing promises nothing.
-        (Kind::Latest, true) | (Kind::Ephemeral, _) => return None,
-        (_, true) if live => GapReason::Slow,
-        (_, true) => GapReason::Trimmed,
-        (_, false) => GapReason::Epoch,
-    };
-    Some((reason, start))
-}
-
-/// Reads what follows `cursor`, however long the broker is away: the session keeps its place meanwhile.
-async fn read(node: Arc<Node>, room: RoomName, cursor: Position) -> Slice {
+/// Reads a page of history, however long the broker is away: the session keeps its place meanwhile.
+async fn read(node: Arc<Node>, room: RoomName, from: ReadFrom) -> Slice {
     let mut pause = FIRST_PAUSE;
     loop {
         {
             let _turn = node.reads.acquire().await;
-            if let Ok(slice) = node.broker.read(&room, ReadFrom::After(cursor), PAGE).await {
+            if let Ok(slice) = node.broker.read(&room, from, PAGE).await {
                 return slice;
             }
         }

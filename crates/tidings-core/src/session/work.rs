@@ -1,16 +1,14 @@
 //! Doing what a client asks for.
 
-use super::{
-    Mailbox,
-    subscription::{PAGE, gap},
-};
+use super::{Mailbox, subscription::PAGE};
 use crate::{
-    Command, Denied, From, GapReason, Identity, Message, NameError, Notice, Position, RoomName,
-    broker::{BrokerError, ReadFrom},
-    hub::{Begin, Membership, Node},
+    Command, Denied, From, Identity, NameError, Notice, Position, RoomName,
+    broker::BrokerError,
+    hub::{Membership, Node},
+    reader::Reader,
 };
-use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
-use tokio::time::{Instant, timeout_at};
+use std::{future::Future, pin::Pin, sync::Arc};
+use tokio::time::{Instant, timeout};
 
 /// A command under way.
 pub(super) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -126,14 +124,16 @@ impl PublishError {
 /// A session in a room, before it is one of its subscriptions.
 pub(super) struct Entered {
     pub(super) membership: Membership,
-    pub(super) cursor: Position,
-    pub(super) gap: Option<(GapReason, Position)>,
-    pub(super) taken: VecDeque<Arc<Message>>,
+    pub(super) reader: Reader,
 }
 
 impl Entered {
     pub(super) fn joined(&self) -> Joined {
-        Joined { room: self.membership.room.name.clone(), cursor: self.cursor, recovered: self.gap.is_none() }
+        Joined {
+            room: self.membership.room.name.clone(),
+            cursor: self.reader.cursor(),
+            recovered: !self.reader.is_before_gap(),
+        }
     }
 }
 
@@ -149,33 +149,19 @@ pub(super) async fn enter(
     if let Some(who) = &who {
         node.gate.join(who, &room).await?;
     }
-    let deadline = Instant::now() + node.limits.join_wait;
     let membership = node.enter(&room, mailbox, key);
-    timeout_at(deadline, membership.room.known()).await.map_err(|_| JoinError::Unavailable)?;
-    let begin = membership.room.begin(from, Instant::now());
-    let read = match begin {
-        Begin::At(cursor) => {
-            return Ok(Entered { membership, cursor, gap: None, taken: VecDeque::new() });
-        }
-        Begin::Read(read) => read,
-    };
-    let slice = timeout_at(deadline, async {
+    let begun = async {
+        membership.room.known().await;
+        let read = match membership.room.begin(from, Instant::now()) {
+            Ok(reader) => return Ok::<_, JoinError>(reader),
+            Err(read) => read,
+        };
         let _turn = node.reads.acquire().await;
-        node.broker.read(&room, read, PAGE).await
-    })
-    .await
-    .map_err(|_| JoinError::Unavailable)?
-    .map_err(|_| JoinError::Unavailable)?;
-    let gap = match read {
-        ReadFrom::After(cursor) => gap(membership.room.rooms.kind(), cursor, &slice, false),
-        ReadFrom::Start | ReadFrom::Tail => None,
+        let slice = node.broker.read(&room, read, PAGE).await.map_err(|_| JoinError::Unavailable)?;
+        Ok(Reader::begin_with(membership.room.rooms.kind(), read, slice))
     };
-    let cursor = match read {
-        // Until the gap is told the client stands where it said.
-        ReadFrom::After(cursor) if gap.is_some() => cursor,
-        _ => slice.start,
-    };
-    Ok(Entered { membership, cursor, gap, taken: slice.messages.into() })
+    let reader = timeout(node.limits.join_wait, begun).await.map_err(|_| JoinError::Unavailable)??;
+    Ok(Entered { membership, reader })
 }
 
 /// Publishes or calls, and says what came of it.

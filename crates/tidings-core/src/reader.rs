@@ -1,0 +1,205 @@
+//! How a reader gets through a room: from a ring and a broker's history to messages, each once and in order, and
+//! gaps.
+
+use crate::{
+    From, GapReason, Kind, Message, Position,
+    broker::{ReadFrom, Slice},
+    ring::{Place, Ring},
+};
+use std::{collections::VecDeque, sync::Arc};
+
+/// A reader of one room. Live, replay and resume are the same thing to it: it stands at a cursor, takes what the
+/// [`Ring`] holds after it, and asks for a range read of the broker's history where the ring cannot say.
+///
+/// A machine without I/O. Its driver calls [`give`](Self::give) until it has nothing, then
+/// [`fill`](Self::fill) with the room's ring, and answers a wish to read with [`read`](Self::read).
+#[derive(Debug)]
+pub struct Reader {
+    kind: Kind,
+    cursor: Position,
+    /// A gap to be told before anything else, and where things go on. The cursor stays before it until it is
+    /// told, or a client cut off in between would never know.
+    gap: Option<(GapReason, Position)>,
+    /// A few messages taken at once, about to be given.
+    taken: VecDeque<Arc<Message>>,
+    /// Whether it had caught up with the room once; if it falls off the history then, it was too slow.
+    live: bool,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    No,
+    /// The last message of the room has been given, and that it is the last is to be told.
+    Due,
+    Told,
+}
+
+/// What a reader gives.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_enums, reason = "a driver must pass on each")]
+pub enum Given {
+    /// The next message.
+    Message(Arc<Message>),
+    /// Something is missing before the next message, which follows `id`.
+    Gap {
+        /// Where things go on.
+        id: Position,
+        /// Why.
+        reason: GapReason,
+    },
+    /// The message before was the room's last.
+    End {
+        /// Its position.
+        id: Position,
+    },
+}
+
+/// What a ring had for a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a driver must act on each")]
+pub enum Fill {
+    /// Something to give.
+    Some,
+    /// Nothing newer yet.
+    Nothing,
+    /// The ring cannot say; this range read can.
+    Read(ReadFrom),
+}
+
+impl Reader {
+    /// A reader that begins at `from`, if the ring can say where that is.
+    ///
+    /// # Errors
+    /// Else the range read whose answer [`begin_with`](Self::begin_with) needs.
+    pub fn begin(kind: Kind, from: From, ring: &Ring) -> Result<Self, ReadFrom> {
+        match (kind, from) {
+            (Kind::Ephemeral, _) | (Kind::Log, From::Now) => Ok(Self::at(kind, ring.head(), ring)),
+            (Kind::Latest, From::Now | From::Start) => Ok(Self::at(kind, ring.base(), ring)),
+            (Kind::Log, From::Start) => Err(ReadFrom::Start),
+            (kind, From::After(cursor)) => match ring.locate(cursor) {
+                Place::At(_) => Ok(Self::at(kind, cursor, ring)),
+                // A newer value says all that the older ones did.
+                Place::Older if kind == Kind::Latest => Ok(Self::at(kind, ring.base(), ring)),
+                Place::Older | Place::Newer | Place::Foreign => Err(ReadFrom::After(cursor)),
+            },
+        }
+    }
+
+    /// A reader that begins with the answer to a range read.
+    pub fn begin_with(kind: Kind, read: ReadFrom, slice: Slice) -> Self {
+        let mut reader =
+            Self { kind, cursor: slice.start, gap: None, taken: VecDeque::new(), live: false, end: End::No };
+        if let ReadFrom::After(cursor) = read {
+            reader.cursor = cursor;
+        }
+        reader.read(slice);
+        reader
+    }
+
+    fn at(kind: Kind, cursor: Position, ring: &Ring) -> Self {
+        let ended = cursor == ring.head() && ring.newest().is_some_and(|newest| newest.event().is_last());
+        let end = if ended { End::Due } else { End::No };
+        Self { kind, cursor, gap: None, taken: VecDeque::new(), live: false, end }
+    }
+
+    /// After the last message or gap that was given.
+    pub fn cursor(&self) -> Position {
+        self.cursor
+    }
+
+    /// Whether the next thing given is a gap.
+    pub fn is_before_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// Whether the room's last message was given, and that it was the last.
+    pub fn has_ended(&self) -> bool {
+        self.end == End::Told
+    }
+
+    /// Whether nothing is left but to say that the room has ended, if that.
+    pub fn is_at_end(&self) -> bool {
+        self.end != End::No && self.gap.is_none() && self.taken.is_empty()
+    }
+
+    /// What is next of that which is at hand. The cursor moves past it.
+    pub fn give(&mut self) -> Option<Given> {
+        if let Some((reason, id)) = self.gap.take() {
+            self.cursor = id;
+            return Some(Given::Gap { id, reason });
+        }
+        if self.end == End::Due {
+            self.end = End::Told;
+            return Some(Given::End { id: self.cursor });
+        }
+        let message = self.taken.pop_front()?;
+        self.cursor = message.position();
+        self.end = if message.event().is_last() { End::Due } else { End::No };
+        Some(Given::Message(message))
+    }
+
+    /// Takes what the ring has after the cursor, up to a few messages and about `bytes` of them. Must be called
+    /// when there is nothing left to give.
+    pub fn fill(&mut self, ring: &Ring, bytes: usize) -> Fill {
+        if self.gap.is_some() || self.end == End::Due || !self.taken.is_empty() {
+            return Fill::Some;
+        }
+        let newest = ring.len().saturating_sub(1);
+        let from = match (self.kind, ring.locate(self.cursor)) {
+            // On a node that was ahead of this one: it waits, and never goes back.
+            (_, Place::Newer) => return Fill::Nothing,
+            (Kind::Log | Kind::Ephemeral, Place::At(at)) => at,
+            (Kind::Ephemeral, Place::Older | Place::Foreign) => 0,
+            (Kind::Latest, Place::At(at)) => at.max(newest),
+            (Kind::Latest, Place::Older) => newest,
+            (_, Place::Older | Place::Foreign) => return Fill::Read(ReadFrom::After(self.cursor)),
+        };
+        let mut weight = 0;
+        for message in ring.messages(from).take(PIECE) {
+            self.taken.push_back(Arc::clone(message));
+            weight += message.event().weight();
+            if weight >= bytes {
+                break;
+            }
+        }
+        if weight > 0 {
+            return Fill::Some;
+        }
+        self.live = true;
+        // An idle reader holds no buffer.
+        self.taken = VecDeque::new();
+        Fill::Nothing
+    }
+
+    /// Takes the answer to a range read after the cursor.
+    pub fn read(&mut self, slice: Slice) {
+        self.gap = self.gap_before(slice.start);
+        if self.gap.is_none() {
+            self.cursor = slice.start;
+        }
+        self.taken = slice.messages.into();
+        if self.kind == Kind::Latest {
+            self.taken.drain(..self.taken.len().saturating_sub(1));
+        }
+    }
+
+    /// What must be told before going on from `start`.
+    fn gap_before(&self, start: Position) -> Option<(GapReason, Position)> {
+        if start == self.cursor {
+            return None;
+        }
+        let trimmed = start.epoch == self.cursor.epoch && self.cursor.offset < start.offset;
+        let reason = match (self.kind, trimmed) {
+            // Skipping to the newest value is what such a room is for; one that keeps nothing promises nothing.
+            (Kind::Latest, true) | (Kind::Ephemeral, _) => return None,
+            (_, true) if self.live => GapReason::Slow,
+            (_, true) => GapReason::Trimmed,
+            (_, false) => GapReason::Epoch,
+        };
+        Some((reason, start))
+    }
+}
+
+/// Messages taken from a ring at once.
+const PIECE: usize = 64;

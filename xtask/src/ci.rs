@@ -10,7 +10,7 @@ use crate::flags::{self, Ci, Step};
 use crate::run::cargo;
 use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
-use crate::{browser, features, tidy};
+use crate::{browser, features, loom, tidy};
 
 pub(crate) fn run(workspace: &Workspace, flags: &Ci) -> Result<()> {
     let steps = selected(&flags.only, &flags.skip);
@@ -38,6 +38,7 @@ fn perform(workspace: &Workspace, step: Step) -> Row {
         }
         Step::Clippy => clippy(),
         Step::Test => cargo(&["test", "--workspace", "--all-features"]).run(),
+        Step::Loom => loom::run(),
         Step::Docs => docs(),
         Step::Features => features::run(workspace),
         Step::Examples => examples(workspace),
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(selected(&[Step::Test, Step::Clippy], &[]), [Step::Clippy, Step::Test]);
         assert_eq!(selected(&[Step::Test, Step::Docs], &[Step::Docs]), [Step::Test]);
         let all = selected(&[], &[Step::Browser]);
-        assert_eq!((all.len(), all.first(), all.last()), (7, Some(&Step::Fmt), Some(&Step::Examples)));
+        assert_eq!((all.len(), all.first(), all.last()), (8, Some(&Step::Fmt), Some(&Step::Examples)));
     }
 
     #[test]

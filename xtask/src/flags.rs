@@ -17,6 +17,8 @@ pub(crate) enum Task {
     Ci(Ci),
     Tidy(Tidy),
     Test(Test),
+    /// Check the hand-overs between threads under every interleaving (loom)
+    Loom,
     Browser(Browser),
 }
 
@@ -48,6 +50,8 @@ pub(crate) enum Step {
     Clippy,
     /// Unit, integration and documentation tests pass
     Test,
+    /// The hand-overs between threads hold under every interleaving
+    Loom,
     /// The documentation builds without a warning
     Docs,
     /// Each feature of the facade stands alone and brings in no other transport

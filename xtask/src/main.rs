@@ -4,6 +4,7 @@ mod browser;
 mod ci;
 mod features;
 mod flags;
+mod loom;
 mod run;
 mod setup;
 mod test;
@@ -36,6 +37,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Ci(flags) => ci::run(&workspace, flags),
         Task::Tidy(flags) => tidy::run(&workspace, flags),
         Task::Test(flags) => test::run(flags),
+        Task::Loom => loom::run(),
         Task::Browser(flags) => browser::run(&workspace, flags),
     }
 }

@@ -1,15 +1,15 @@
 //! The one door to locks and atomics, so that a model checker can stand in for them.
 
-#[cfg(not(loom))]
+#[cfg(not(tidings_loom))]
 use std::sync::Mutex as Inner;
 
-#[cfg(loom)]
+#[cfg(tidings_loom)]
 use loom::sync::Mutex as Inner;
 
-#[cfg(not(loom))]
+#[cfg(not(tidings_loom))]
 pub(crate) use std::sync::MutexGuard;
 
-#[cfg(loom)]
+#[cfg(tidings_loom)]
 pub(crate) use loom::sync::MutexGuard;
 
 /// A lock that outlives a panic of its holder: user code never runs under it, and what it guards is whole

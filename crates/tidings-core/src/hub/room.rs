@@ -213,3 +213,6 @@ const CHUNK: usize = 64;
 const INLINE: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(all(test, tidings_loom))]
+mod tests;

@@ -10,6 +10,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -38,7 +39,13 @@ pub trait Broker: Send + Sync + 'static {
     /// Reads at most `limit` messages of the room's history, in one step.
     fn read<'a>(&'a self, room: &'a RoomName, from: ReadFrom, limit: usize) -> Answer<'a, Slice>;
 
-    /// Called every few seconds, for what has outlived its age.
+    /// How often a node compares each of its rooms with the history, to find a loss at the tail that no later
+    /// message shows. None: what is handed over is never lost.
+    fn check_every(&self) -> Option<Duration> {
+        Some(Duration::from_secs(30))
+    }
+
+    /// Called every second or so, for what has outlived its age.
     fn housekeep(&self, now: Instant) {
         let _ = now;
     }

@@ -260,6 +260,10 @@ impl Session {
     }
 
     fn reserve(&mut self) -> Result<usize, JoinError> {
+        if self.work.is_none() {
+            // A call of `join` whose future was dropped left its slot behind.
+            self.subscriptions.sweep();
+        }
         let max = self.node.limits.rooms;
         if self.subscriptions.len() >= max && self.identity.is_some() {
             return Err(JoinError::TooManyRooms { max });

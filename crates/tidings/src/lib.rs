@@ -31,7 +31,8 @@
 //!
 //! An [`Event`] is published into a room and stands there at a [`Position`]. A subscriber has a [`Cursor`]: where it
 //! stands. A [`Session`] is the server's half of one attachment, a [`Transport`] the way its messages go, a
-//! [`Broker`] the way that nodes share rooms; the [`Hub`] is the node, and its [`Gate`] says who may do what.
+//! [`Broker`] the way that nodes share rooms; the [`Hub`] is the node, and its [`Gate`] says who may do what. The
+//! [`manual`] tells how it works.
 
 #[cfg(feature = "long-poll")]
 #[path = "transports/long_poll.rs"]
@@ -52,6 +53,8 @@ use none as long_poll;
 use none as sse;
 #[cfg(not(feature = "ws"))]
 use none as ws;
+
+pub mod manual;
 
 #[doc(inline)]
 pub use tidings_core::*;

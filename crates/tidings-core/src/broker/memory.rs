@@ -7,6 +7,7 @@ use std::{
     future::ready,
     hash::BuildHasher,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -147,6 +148,11 @@ impl Broker for MemoryBroker {
         Box::pin(ready(Ok(self.read_now(room, from, limit))))
     }
 
+    /// A call of a function loses nothing.
+    fn check_every(&self) -> Option<Duration> {
+        None
+    }
+
     fn housekeep(&self, now: Instant) {
         let mut rooms = self.rooms.lock();
         let mut floor = rooms.floor;
@@ -168,7 +174,6 @@ impl Broker for MemoryBroker {
 mod tests {
     use super::*;
     use crate::Event;
-    use std::time::Duration;
 
     fn publish(broker: &MemoryBroker, room: &RoomName, key: Option<&str>) -> Position {
         let rooms = Rooms::log(10, Duration::from_secs(60));

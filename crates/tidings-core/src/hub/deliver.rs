@@ -76,6 +76,9 @@ impl Node {
         });
         kept.iter().for_each(|room| room.trim(now));
         ended.iter().for_each(|room| self.broker.unwatch(&room.name));
+        if let Some(every) = self.broker.check_every() {
+            kept.into_iter().filter(|room| room.check(now, every)).for_each(|room| self.resync(room));
+        }
         self.broker.housekeep(now);
     }
 }

@@ -36,6 +36,8 @@ struct State {
     empty: Option<Instant>,
     /// No longer in the hub's map.
     closed: bool,
+    /// When it was last compared with the broker's history.
+    checked: Instant,
 }
 
 struct Member {
@@ -59,6 +61,7 @@ impl Room {
             queued: false,
             empty: None,
             closed: false,
+            checked: Instant::now(),
         };
         Self { name, rooms, state: Mutex::new(state), known: Notify::new() }
     }
@@ -83,6 +86,16 @@ impl Room {
 
     pub(super) fn lost(&self) -> bool {
         self.state.lock().replica.lost()
+    }
+
+    /// Whether it is time to compare the room with the broker's history; then it needs a range read.
+    pub(super) fn check(&self, now: Instant, every: Duration) -> bool {
+        let mut state = self.state.lock();
+        let due = now.saturating_duration_since(state.checked) >= every;
+        if due {
+            state.checked = now;
+        }
+        due && state.replica.is_live() && state.replica.lost()
     }
 
     pub(super) fn trim(&self, now: Instant) {

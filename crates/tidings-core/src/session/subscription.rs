@@ -63,9 +63,12 @@ impl Subscriptions {
     }
 
     pub(super) fn reserve(&mut self) -> usize {
-        // A join whose future was dropped left its slot behind; nothing else is under way now.
-        self.slots.retain(|_, slot| slot.is_some());
         self.slots.insert(None)
+    }
+
+    /// Gives up the slots of joins that did not come to their end.
+    pub(super) fn sweep(&mut self) {
+        self.slots.retain(|_, slot| slot.is_some());
     }
 
     pub(super) fn release(&mut self, key: usize) {

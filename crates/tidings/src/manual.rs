@@ -1,0 +1,4 @@
+//! The manual: how Tidings works and how it is run.
+
+#[doc = include_str!("manual/architecture.md")]
+pub mod architecture {}

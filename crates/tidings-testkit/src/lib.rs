@@ -5,14 +5,18 @@
 mod client;
 mod http;
 mod ledger;
+mod random;
 mod server;
 mod tap;
+mod unruly;
 
 pub use client::{Client, Heard, Kind, Refused};
 pub use http::{Answer, request};
 pub use ledger::Ledger;
+pub use random::Random;
 pub use server::{Server, within};
 pub use tap::Tap;
+pub use unruly::UnrulyBroker;
 
 /// Mounts behaviours, each an `async fn(Kind)`, once per transport.
 #[macro_export]

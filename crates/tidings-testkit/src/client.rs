@@ -179,9 +179,7 @@ impl Client {
                         .feed(&data, |event| {
                             let value = serde_json::from_str(&event.data).expect("the data is JSON");
                             heard.push_back(match event.event.as_str() {
-                                "tidings.joined" | "tidings.gap" | "tidings.close" => {
-                                    hear(value, Some(event.id))
-                                }
+                                name if name.starts_with("tidings.") => hear(value, Some(event.id)),
                                 _ => Heard::Event {
                                     room: None,
                                     cursor: event.id,

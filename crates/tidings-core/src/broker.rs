@@ -21,7 +21,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BrokerError>> + S
 ///
 /// A broker gives each event of a room a [`Position`], keeps the room's history within the room's
 /// [`Retention`](crate::Retention), and hands every message of a watched room to the attached [`Sink`]s. It may
-/// lose, repeat and reorder what it hands over, as long as [`read`](Self::read) tells the truth.
+/// lose, repeat and reorder what it hands over, as long as [`read`](Self::read) tells the truth: what was handed over
+/// before a read began is in its answer, unless it is in no history any more.
 pub trait Broker: Send + Sync + 'static {
     /// Begins to hand messages to a node.
     fn attach(&self, sink: Weak<dyn Sink>);

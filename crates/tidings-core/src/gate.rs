@@ -3,6 +3,9 @@
 use crate::{Event, RoomName};
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
+/// The head of a request, as a gate sees it.
+pub use http::request::Parts as RequestHead;
+
 /// A boxed answer of a gate.
 pub type Decision<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T, Denied>> + Send + 'a>>;
 
@@ -13,7 +16,7 @@ pub type Decision<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T, Denied>> +
 /// futures are dropped when the client goes away.
 pub trait Gate: Send + Sync + 'static {
     /// Who is it, by the head of the request.
-    fn connect<'a>(&'a self, head: &'a http::request::Parts) -> Decision<'a, Identity>;
+    fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity>;
 
     /// May it read this room?
     fn join<'a>(&'a self, who: &'a Identity, room: &'a RoomName) -> Decision<'a> {
@@ -113,7 +116,7 @@ impl Denied {
 pub fn open() -> impl Gate {
     struct Open;
     impl Gate for Open {
-        fn connect<'a>(&'a self, _: &'a http::request::Parts) -> Decision<'a, Identity> {
+        fn connect<'a>(&'a self, _: &'a RequestHead) -> Decision<'a, Identity> {
             Box::pin(std::future::ready(Ok(Identity::anonymous())))
         }
     }

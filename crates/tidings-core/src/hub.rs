@@ -111,6 +111,9 @@ impl Hub {
     }
 
     /// Answers calls of clients to `method`. A later handler for the same method replaces the earlier one.
+    ///
+    /// The hub keeps the handler: one that holds a handle of the same hub keeps the hub, for as long as the process
+    /// runs.
     pub fn on_call<A, T, F>(&self, method: &str, handler: impl Fn(Identity, A) -> F + Send + Sync + 'static)
     where
         A: serde::de::DeserializeOwned + Send,

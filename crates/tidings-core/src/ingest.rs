@@ -22,6 +22,8 @@ pub struct Replica {
 #[derive(Debug, Default)]
 struct Held {
     messages: Vec<Arc<Message>>,
+    /// So many of them had arrived when the range read began. They are in its answer, or in no history any more.
+    before: usize,
     overflowed: bool,
 }
 
@@ -70,8 +72,11 @@ impl Replica {
         self.known
     }
 
-    /// From where the next range read must go; none: the newest messages that fit the ring.
-    pub fn read_from(&self) -> Option<Position> {
+    /// A range read begins: from where it must go; none: the newest messages that fit the ring.
+    pub fn read_from(&mut self) -> Option<Position> {
+        if let Some(held) = &mut self.held {
+            held.before = held.messages.len();
+        }
         self.known.then(|| self.ring.head())
     }
 
@@ -129,7 +134,8 @@ impl Replica {
             self.held = Some(held);
             return Synced::Again;
         }
-        for message in held.messages {
+        // What came before the range read is in its answer, or left over from a history that is gone.
+        for message in held.messages.drain(held.before..) {
             // After a Resync the rest is held by the machine itself.
             self.ingest(message, now);
         }
@@ -144,6 +150,7 @@ impl Held {
         } else {
             // What does not fit is in the broker's history, and the next range read brings it.
             self.messages.clear();
+            self.before = 0;
             self.overflowed = true;
         }
     }
@@ -191,8 +198,8 @@ mod tests {
         assert_eq!(replica.ingest(message(4), now), Ingest::Duplicate);
         assert_eq!(replica.ingest(message(2), now), Ingest::Duplicate);
         assert_eq!(replica.ingest(message(7), now), Ingest::Resync);
-        assert_eq!(replica.ingest(message(8), now), Ingest::Held);
         assert_eq!(replica.read_from(), Some(at(4)));
+        assert_eq!(replica.ingest(message(8), now), Ingest::Held);
         assert_eq!(replica.synced(&slice(5..=7, 7), now), Synced::Live);
         assert_eq!(replica.ring().head(), at(8));
         assert_eq!(replica.ring().len(), 8);
@@ -224,6 +231,18 @@ mod tests {
             assert_eq!(replica.ingest(message(offset), now), Ingest::Held);
         }
         assert_eq!(replica.synced(&slice(4..=4, 4), now), Synced::Again);
+    }
+
+    #[test]
+    fn a_message_of_a_lost_history_does_not_ask_for_ever() {
+        let (mut replica, now) = live();
+        let stale = Position { epoch: 6, offset: 9, tag: 9 };
+        let event = Event::json("e", &1).unwrap();
+        let stale = Message::new(RoomName::new("r").unwrap(), stale, Position { offset: 8, ..stale }, event);
+        assert_eq!(replica.ingest(Arc::new(stale), now), Ingest::Resync);
+        assert_eq!(replica.read_from(), Some(at(3)));
+        assert_eq!(replica.synced(&nothing(3), now), Synced::Live);
+        assert_eq!(replica.ingest(message(4), now), Ingest::Appended);
     }
 
     #[test]

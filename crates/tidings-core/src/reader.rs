@@ -24,6 +24,8 @@ pub struct Reader {
     taken: VecDeque<Arc<Message>>,
     /// Whether it had caught up with the room once; if it falls off the history then, it was too slow.
     live: bool,
+    /// The head of the ring when the reader was found to be ahead of it, and asked the history about it.
+    ahead: Option<Position>,
     end: End,
 }
 
@@ -88,8 +90,15 @@ impl Reader {
 
     /// A reader that begins with the answer to a range read.
     pub fn begin_with(kind: Kind, read: ReadFrom, slice: Slice) -> Self {
-        let mut reader =
-            Self { kind, cursor: slice.start, gap: None, taken: VecDeque::new(), live: false, end: End::No };
+        let mut reader = Self {
+            kind,
+            cursor: slice.start,
+            gap: None,
+            taken: VecDeque::new(),
+            live: false,
+            ahead: None,
+            end: End::No,
+        };
         if let ReadFrom::After(cursor) = read {
             reader.cursor = cursor;
         }
@@ -100,7 +109,7 @@ impl Reader {
     fn at(kind: Kind, cursor: Position, ring: &Ring) -> Self {
         let ended = cursor == ring.head() && ring.newest().is_some_and(|newest| newest.event().is_last());
         let end = if ended { End::Due } else { End::No };
-        Self { kind, cursor, gap: None, taken: VecDeque::new(), live: false, end }
+        Self { kind, cursor, gap: None, taken: VecDeque::new(), live: false, ahead: None, end }
     }
 
     /// After the last message or gap that was given.
@@ -147,8 +156,13 @@ impl Reader {
         }
         let newest = ring.len().saturating_sub(1);
         let from = match (self.kind, ring.locate(self.cursor)) {
-            // On a node that was ahead of this one: it waits, and never goes back.
-            (_, Place::Newer) => return Fill::Nothing,
+            // It has been on a node that was ahead of this one, and waits, for it never goes back; or the history
+            // was cut short behind it. The broker knows, and is asked once for each head.
+            (_, Place::Newer) if self.ahead == Some(ring.head()) => return Fill::Nothing,
+            (_, Place::Newer) => {
+                self.ahead = Some(ring.head());
+                return Fill::Read(ReadFrom::After(self.cursor));
+            }
             (Kind::Log | Kind::Ephemeral, Place::At(at)) => at,
             (Kind::Ephemeral, Place::Older | Place::Foreign) => 0,
             (Kind::Latest, Place::At(at)) => at.max(newest),

@@ -107,7 +107,7 @@ pub(crate) fn status(code: &str) -> StatusCode {
         "method" => StatusCode::METHOD_NOT_ALLOWED,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "encoding" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unavailable" | "unknown_outcome" => StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable" | "unknown_outcome" | "busy" => StatusCode::SERVICE_UNAVAILABLE,
         // Everything else is something wrong with what was asked.
         _ => StatusCode::BAD_REQUEST,
     }

@@ -85,3 +85,32 @@ mount!(
     a_reader_that_stood_still_is_told_and_goes_on_in_order,
     a_gap_is_told_again_to_whoever_was_cut_off_before_it,
 );
+
+#[tokio::test]
+async fn a_burst_longer_than_the_history_is_a_gap_for_whoever_was_waiting() {
+    for kind in Kind::ALL {
+        let server = Server::with_rooms(Rooms::log(5, Duration::from_secs(60))).await;
+        let first = server.publish("r", 0).await.to_string();
+        let mut client = Client::connect(kind, server.address(), "r", &first).await.expect("let in");
+        let (heard, ()) = tokio::join!(within(SOON, "a gap", client.next()), async {
+            server.until_sessions(1, SOON).await;
+            // The session is there; let it come to its rest.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            // On one thread nobody else runs in between.
+            for number in 1..=20 {
+                server.publish("r", number).await;
+            }
+        });
+        match heard {
+            Some(Heard::Gap { room, reason, .. }) => {
+                assert_eq!((&*room, &*reason), ("r", "slow"), "{kind:?}")
+            }
+            other => panic!("{other:?} on {kind:?}"),
+        }
+        for number in 16..=20 {
+            assert_eq!(client.number().await, number, "{kind:?}");
+        }
+    }
+}

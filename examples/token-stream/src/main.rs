@@ -7,7 +7,10 @@ use answers::{ANSWER_ROOMS, Answers};
 use anyhow::Context;
 use clap::Parser;
 use std::{net::SocketAddr, time::Duration};
-use tidings::{Asset, Denied, Event, Gate, Hub, Identity, RoomName, Rooms, gate::Decision};
+use tidings::{
+    Asset, Denied, Event, Gate, Hub, Identity, RoomName, Rooms,
+    gate::{Decision, RequestHead},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -53,7 +56,7 @@ fn script(text: &'static str) -> Asset {
 struct Readers;
 
 impl Gate for Readers {
-    fn connect<'a>(&'a self, _: &'a http::request::Parts) -> Decision<'a, Identity> {
+    fn connect<'a>(&'a self, _: &'a RequestHead) -> Decision<'a, Identity> {
         Box::pin(async { Ok(Identity::anonymous()) })
     }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Rooms of one session (256: a vector of that many positions still fits a request header).
     pub rooms: usize,
+    /// Rooms that somebody on this node is in (100 000): names made up by clients cannot fill the memory.
+    pub node_rooms: usize,
     /// Bytes of one command, as a WebSocket message or a request body (1 MiB).
     pub message: usize,
     /// Commands in one request body (64).
@@ -31,6 +33,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rooms: 256,
+            node_rooms: 100_000,
             message: 1 << 20,
             commands: 64,
             poll_wait: Duration::from_secs(60),

@@ -159,6 +159,20 @@ async fn what_is_no_command_is_an_error_frame_and_the_websocket_stays() {
     assert!(answer.to_text().expect("text").starts_with(r#"{"type":"reply","ref":1,"id":"p"#), "{answer}");
 }
 
+#[tokio::test]
+async fn a_node_takes_only_so_many_rooms() {
+    let mut limits = Limits::default();
+    limits.node_rooms = 3;
+    let server = Server::with_hub(Hub::builder().gate(gate::open()).limits(limits).build()).await;
+    for room in ["a", "b", "c"] {
+        assert_eq!(get(&server, &format!("/realtime/poll?room={room}")).await.status, 200);
+    }
+    let refused = get(&server, "/realtime/poll?room=d").await;
+    says(&refused, 503, "busy");
+    assert_eq!(refused.header("retry-after"), "2");
+    assert_eq!(get(&server, "/realtime/poll?room=a").await.status, 200);
+}
+
 struct Picky;
 
 impl Gate for Picky {

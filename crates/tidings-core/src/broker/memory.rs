@@ -1,6 +1,6 @@
 //! The broker of one process.
 
-use super::{Answer, Broker, Publish, ReadFrom, Sink, Slice, keys::Keys};
+use super::{Answer, Broker, BrokerError, Publish, ReadFrom, Sink, Slice, keys::Keys};
 use crate::{Kind, Message, Position, RoomName, Rooms, ring::Ring, sync::Mutex};
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -29,6 +29,8 @@ struct Histories {
     by_name: HashMap<RoomName, Arc<Mutex<History>>>,
     /// No forgotten room has a head beyond this offset.
     floor: u64,
+    /// When they were last gone through, which takes the map from everybody else for as long.
+    swept: Option<Instant>,
 }
 
 struct History {
@@ -54,12 +56,15 @@ impl MemoryBroker {
         self.rooms.lock().by_name.len()
     }
 
-    /// Runs `f` on the room's history, which comes to be if it must. The room cannot be forgotten meanwhile,
-    /// because the map is locked until the history is.
-    fn with<T>(&self, room: &RoomName, f: impl FnOnce(&mut History) -> T) -> T {
+    /// Runs `f` on the room's history, which comes to be if it must and there is a place for it. The room cannot be
+    /// forgotten meanwhile, because the map is locked until the history is.
+    fn with<T>(&self, room: &RoomName, f: impl FnOnce(&mut History) -> T) -> Result<T, BrokerError> {
         let mut rooms = self.rooms.lock();
         let history = match rooms.by_name.get(room) {
             Some(history) => Arc::clone(history),
+            None if rooms.by_name.len() >= ROOMS => {
+                return Err(BrokerError::Unavailable(format!("there are {ROOMS} rooms already")));
+            }
             None => {
                 let ring = Ring::new(self.position(room, rooms.floor), Rooms::default().retention());
                 let history = Arc::new(Mutex::new(History { ring, keys: Keys::default(), watches: 0 }));
@@ -69,7 +74,7 @@ impl MemoryBroker {
         };
         let mut history = history.lock();
         drop(rooms);
-        f(&mut history)
+        Ok(f(&mut history))
     }
 
     fn position(&self, room: &RoomName, offset: u64) -> Position {
@@ -78,7 +83,7 @@ impl MemoryBroker {
         Position { epoch: epoch.max(1), offset, tag }
     }
 
-    fn publish_now(&self, publish: Publish) -> Position {
+    fn publish_now(&self, publish: Publish) -> Result<Position, BrokerError> {
         let now = Instant::now();
         let Publish { room, event, key, rooms } = publish;
         self.with(&room, |history| {
@@ -132,16 +137,19 @@ impl Broker for MemoryBroker {
     }
 
     fn publish(&self, publish: Publish) -> Answer<'_, Position> {
-        Box::pin(ready(Ok(self.publish_now(publish))))
+        Box::pin(ready(self.publish_now(publish)))
     }
 
     fn watch<'a>(&'a self, room: &'a RoomName) -> Answer<'a, ()> {
-        self.with(room, |history| history.watches += 1);
-        Box::pin(ready(Ok(())))
+        Box::pin(ready(self.with(room, |history| history.watches += 1)))
     }
 
     fn unwatch(&self, room: &RoomName) {
-        self.with(room, |history| history.watches = history.watches.saturating_sub(1));
+        let history = self.rooms.lock().by_name.get(room).cloned();
+        if let Some(history) = history {
+            let mut history = history.lock();
+            history.watches = history.watches.saturating_sub(1);
+        }
     }
 
     fn read<'a>(&'a self, room: &'a RoomName, from: ReadFrom, limit: usize) -> Answer<'a, Slice> {
@@ -155,6 +163,10 @@ impl Broker for MemoryBroker {
 
     fn housekeep(&self, now: Instant) {
         let mut rooms = self.rooms.lock();
+        if rooms.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP) {
+            return;
+        }
+        rooms.swept = Some(now);
         let mut floor = rooms.floor;
         rooms.by_name.retain(|_, history| {
             let mut history = history.lock();
@@ -170,6 +182,11 @@ impl Broker for MemoryBroker {
     }
 }
 
+/// Rooms with a history, or somebody in them, at once: about a kilobyte each before their events, so that names made
+/// up by clients cannot fill the memory.
+const ROOMS: usize = 250_000;
+const SWEEP: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +195,7 @@ mod tests {
     fn publish(broker: &MemoryBroker, room: &RoomName, key: Option<&str>) -> Position {
         let rooms = Rooms::log(10, Duration::from_secs(60));
         let event = Event::json("e", &1).unwrap();
-        broker.publish_now(Publish { room: room.clone(), event, key: key.map(str::to_owned), rooms })
+        broker.publish_now(Publish { room: room.clone(), event, key: key.map(str::to_owned), rooms }).unwrap()
     }
 
     #[test]

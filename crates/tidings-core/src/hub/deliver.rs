@@ -37,23 +37,26 @@ impl Node {
     }
 
     /// Makes a session a member of a room, which comes to be if it must. Adding a member and removing an empty
-    /// room exclude each other by the lock on the map.
+    /// room exclude each other by the lock on the map. None if there are too many rooms.
     pub(crate) fn enter(
         self: &Arc<Self>,
         name: &RoomName,
         mailbox: Arc<Mailbox>,
         subscription: usize,
-    ) -> super::Membership {
+    ) -> Option<super::Membership> {
         let mut rooms = self.rooms.lock();
         if let Some(room) = rooms.get(name) {
-            return room.enter(mailbox, subscription);
+            return Some(room.enter(mailbox, subscription));
+        }
+        if rooms.len() >= self.limits.node_rooms {
+            return None;
         }
         let room = Arc::new(Room::new(name.clone(), self.rules.of(name)));
         rooms.insert(name.clone(), Arc::clone(&room));
         let membership = room.enter(mailbox, subscription);
         drop(rooms);
         self.run(room.sync(Arc::clone(self), false));
-        membership
+        Some(membership)
     }
 
     /// Begins the background task, once, on the runtime that is there.

@@ -46,6 +46,9 @@ pub enum JoinError {
         /// The limit.
         max: usize,
     },
+    /// The node has as many rooms as it takes; later it may have fewer.
+    #[error("the server has as many rooms as it takes")]
+    Full,
     /// The broker did not answer in time; later it may.
     #[error("the room's history cannot be read now")]
     Unavailable,
@@ -88,6 +91,7 @@ impl JoinError {
             Self::Name(_) => "bad_room",
             Self::Denied(denied) => denied.code(),
             Self::TooManyRooms { .. } => "too_many_rooms",
+            Self::Full => "busy",
             Self::Unavailable => "unavailable",
         }
     }
@@ -149,7 +153,7 @@ pub(super) async fn enter(
     if let Some(who) = &who {
         node.gate.join(who, &room).await?;
     }
-    let membership = node.enter(&room, mailbox, key);
+    let membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;
     let begun = async {
         membership.room.known().await;
         let read = match membership.room.begin(from, Instant::now()) {

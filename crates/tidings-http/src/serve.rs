@@ -3,7 +3,10 @@
 use crate::Service;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use std::{
     future::{Future, IntoFuture},
@@ -14,6 +17,7 @@ use std::{
 use tidings_core::CloseReason;
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     time::{sleep, timeout},
 };
 
@@ -52,16 +56,18 @@ impl Serve {
         let Self { listener, service, until, patience } = self;
         let mut until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
         let graceful = GracefulShutdown::new();
+        let (stop, stopping) = watch::channel(false);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => connection(stream, service.clone(), &graceful),
+                    Ok((stream, _)) => connection(stream, service.clone(), graceful.watcher(), stopping.clone()),
                     Err(error) => after_failure(&error).await,
                 },
                 () = &mut until => break,
             }
         }
         drop(listener);
+        stop.send_replace(true);
         service.hub().close_sessions(CloseReason::Drain);
         let gone = async {
             // Connections first, for one that is in mid-request may yet begin a session; such a session is told
@@ -94,25 +100,55 @@ impl std::fmt::Debug for Serve {
     }
 }
 
-fn connection(stream: TcpStream, service: Service, graceful: &GracefulShutdown) {
+/// Serves one connection, in a task of its own.
+fn connection(stream: TcpStream, service: Service, watcher: Watcher, mut stopping: watch::Receiver<bool>) {
     // Events are small and wait for nothing. A socket that refuses the option works all the same.
     let _ = stream.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(HEADER_BYTES)
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(H2_PING)
-        .max_header_list_size(HEADER_BYTES as u32);
-    let connection =
-        graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
     tokio::spawn(async move {
+        let http2 = tokio::select! {
+            // A peer that says nothing must not wait for ever, nor hold up the end.
+            spoken = timeout(HEADER_TIME, speaks_http2(&stream)) => match spoken {
+                Ok(Ok(http2)) => http2,
+                Ok(Err(_)) | Err(_) => return,
+            },
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(HEADER_BYTES)
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(H2_PING)
+            .max_header_list_size(HEADER_BYTES as u32)
+            .max_concurrent_streams(H2_STREAMS);
+        // The builder could find out by itself, but would wait for ever.
+        let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         // An error here is the peer's: a reset, a bad head. It was answered where it could be.
-        let _ = connection.await;
+        let _ = watcher.watch(connection).await;
     });
+}
+
+/// Whether the connection begins with the preface of HTTP/2 (RFC 9113 §3.4). Nothing is taken from it.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut seen).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if seen[..count] != PREFACE[..count] {
+            return Ok(false);
+        }
+        if count == PREFACE.len() {
+            return Ok(true);
+        }
+        // What was peeked at stays, so the socket would be readable at once.
+        sleep(PEEK_PAUSE).await;
+    }
 }
 
 /// A connection that failed before it was accepted is no reason to wait; no descriptors left is.
@@ -130,4 +166,8 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 64 << 10;
 /// Finds HTTP/2 peers that have vanished.
 const H2_PING: Duration = Duration::from_secs(20);
+/// Event streams of one connection: a browser's tabs share one.
+const H2_STREAMS: u32 = 200;
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PEEK_PAUSE: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -23,11 +23,12 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
+    task::JoinHandle,
 };
 
 /// The node: its rooms, its sessions and its broker. A handle; cloning it is cheap.
@@ -46,14 +47,24 @@ pub(crate) struct Node {
     pub(crate) reads: Arc<Semaphore>,
     rules: Rules,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
-    sessions: Mutex<Slab<Arc<Mailbox>>>,
+    sessions: Mutex<Sessions>,
     /// Told when the last session has gone.
     vacant: Notify,
     calls: call::Calls,
     dirty: Arc<deliver::Dirty>,
     /// Rooms that need a range read; a broker's hand-over must not do it itself.
     resyncs: Mutex<Vec<Arc<Room>>>,
-    runtime: OnceLock<Handle>,
+    /// The background task, and the runtime that it is on.
+    background: Mutex<Option<(Handle, JoinHandle<()>)>>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    all: Slab<Arc<Mailbox>>,
+    /// Those of clients.
+    outside: usize,
+    /// What a new session is told at once.
+    closing: Option<CloseReason>,
 }
 
 /// How much of what a hub holds.
@@ -84,6 +95,7 @@ impl Hub {
     where
         R: TryInto<RoomName, Error = NameError>,
     {
+        self.node.start_if_possible();
         self.node.publish(room.try_into()?, event, None).await
     }
 
@@ -96,7 +108,8 @@ impl Hub {
     where
         R: TryInto<RoomName, Error = NameError>,
     {
-        self.node.publish(room.try_into()?, event, Some(key.to_owned())).await
+        self.node.start_if_possible();
+        self.node.publish(room.try_into()?, event, Some(format!("inside {key}"))).await
     }
 
     /// Subscribes from within the process. No gate is asked.
@@ -125,27 +138,28 @@ impl Hub {
 
     /// Begins a session for a client that the gate has let in. Must be called within a tokio runtime.
     pub fn attach(&self, transport: Arc<dyn Transport>, identity: Identity) -> Session {
-        self.node.start();
+        self.node.start(&Handle::current());
         Session::new(Arc::clone(&self.node), transport, Some(identity))
     }
 
     /// A session that is asked at no gate: the application's own.
     pub(crate) fn attach_inside(&self, transport: Arc<dyn Transport>) -> Session {
-        self.node.start();
+        self.node.start(&Handle::current());
         Session::new(Arc::clone(&self.node), transport, None)
     }
 
     /// Does a command of a client that has no stream, and answers it.
     pub fn perform(&self, who: Identity, command: Command) -> impl Future<Output = Notice> + Send + use<> {
+        self.node.start_if_possible();
         crate::session::perform(Arc::clone(&self.node), Some(who), command)
     }
 
-    /// Resolves when there is no session.
+    /// Resolves when no client has a session. Subscriptions from within the process do not count.
     pub async fn vacant(&self) {
         loop {
             let mut told = std::pin::pin!(self.node.vacant.notified());
             told.as_mut().enable();
-            if self.node.sessions.lock().is_empty() {
+            if self.node.sessions.lock().outside == 0 {
                 return;
             }
             told.await;
@@ -162,19 +176,23 @@ impl Hub {
         &self.node.limits
     }
 
-    /// Tells every session to end. Each tells its client, with a hint when to come back.
-    pub fn close_sessions(&self, reason: CloseReason) {
-        let sessions: Vec<_> =
-            self.node.sessions.lock().iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
+    /// Ends every session, also those that begin from here on: each tells its client to come back later, by when
+    /// this server has made place for another.
+    pub fn drain(&self) {
+        let sessions = {
+            let mut sessions = self.node.sessions.lock();
+            sessions.closing = Some(CloseReason::Drain);
+            sessions.all.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect::<Vec<_>>()
+        };
         for mailbox in sessions {
-            mailbox.close(reason);
+            mailbox.close(CloseReason::Drain);
         }
     }
 
     /// How much of what the hub holds now.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        for (_, mailbox) in self.node.sessions.lock().iter() {
+        for (_, mailbox) in &self.node.sessions.lock().all {
             *stats.sessions.entry(mailbox.transport()).or_default() += 1;
         }
         let rooms: Vec<_> = self.node.rooms.lock().values().cloned().collect();
@@ -186,6 +204,7 @@ impl Hub {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.unwatch_all();
         // The background task sees that the node is gone.
         self.dirty.wake();
     }
@@ -214,18 +233,31 @@ impl Node {
         Ok(if rooms.kind() == Kind::Ephemeral { Position::UNKNOWN } else { position })
     }
 
+    /// Also a hub that only publishes has a history to keep in order.
+    fn start_if_possible(self: &Arc<Self>) {
+        if let Ok(runtime) = Handle::try_current() {
+            self.start(&runtime);
+        }
+    }
+
     pub(crate) fn calls(&self) -> &call::Calls {
         &self.calls
     }
 
-    pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>) -> usize {
-        self.sessions.lock().insert(mailbox)
+    pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>, outside: bool) -> usize {
+        let mut sessions = self.sessions.lock();
+        sessions.outside += usize::from(outside);
+        if let Some(reason) = sessions.closing {
+            mailbox.close(reason);
+        }
+        sessions.all.insert(mailbox)
     }
 
-    pub(crate) fn dismiss(&self, session: usize) {
+    pub(crate) fn dismiss(&self, session: usize, outside: bool) {
         let mut sessions = self.sessions.lock();
-        sessions.try_remove(session);
-        if sessions.is_empty() {
+        sessions.all.try_remove(session);
+        sessions.outside -= usize::from(outside);
+        if sessions.outside == 0 {
             self.vacant.notify_waiters();
         }
     }
@@ -236,7 +268,8 @@ impl Node {
         let mut task = Box::pin(task);
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         if task.as_mut().poll(&mut cx).is_pending() {
-            match self.runtime.get().cloned().or_else(|| Handle::try_current().ok()) {
+            let background = self.background.lock().as_ref().map(|(runtime, _)| runtime.clone());
+            match Handle::try_current().ok().or(background) {
                 Some(runtime) => drop(runtime.spawn(task)),
                 None => {
                     unreachable!("rooms come to be by sessions, and a session starts the hub on a runtime")

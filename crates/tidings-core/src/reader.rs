@@ -89,7 +89,7 @@ impl Reader {
     }
 
     /// A reader that begins with the answer to a range read.
-    pub fn begin_with(kind: Kind, read: ReadFrom, slice: Slice) -> Self {
+    pub fn begin_with(kind: Kind, read: ReadFrom, slice: Slice, bytes: usize) -> Self {
         let mut reader = Self {
             kind,
             cursor: slice.start,
@@ -102,7 +102,7 @@ impl Reader {
         if let ReadFrom::After(cursor) = read {
             reader.cursor = cursor;
         }
-        reader.read(slice);
+        reader.read(slice, bytes);
         reader
     }
 
@@ -120,6 +120,11 @@ impl Reader {
     /// Whether the next thing given is a gap.
     pub fn is_before_gap(&self) -> bool {
         self.gap.is_some()
+    }
+
+    /// Whether the next thing given is that the room has ended.
+    pub fn is_end_due(&self) -> bool {
+        self.end == End::Due && self.gap.is_none()
     }
 
     /// Whether the room's last message was given, and that it was the last.
@@ -186,8 +191,17 @@ impl Reader {
         Fill::Nothing
     }
 
-    /// Takes the answer to a range read after the cursor.
-    pub fn read(&mut self, slice: Slice) {
+    /// Takes the answer to a range read after the cursor; of its messages about `bytes`, for the rest can be read
+    /// again, and a reader that is not read from must not hold it.
+    pub fn read(&mut self, mut slice: Slice, bytes: usize) {
+        let mut weight = 0;
+        let enough = slice.messages.iter().position(|message| {
+            weight += message.event().weight();
+            weight >= bytes
+        });
+        if let Some(last) = enough.filter(|_| self.kind != Kind::Latest) {
+            slice.messages.truncate(last + 1);
+        }
         self.gap = self.gap_before(slice.start);
         if self.gap.is_none() {
             self.cursor = slice.start;

@@ -116,6 +116,11 @@ impl Ring {
         *self = Self::new(head, self.retention);
     }
 
+    /// The bounds.
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
     /// Changes the bounds; they take effect at the next push or trim.
     pub fn retain(&mut self, retention: Retention) {
         self.retention = retention;

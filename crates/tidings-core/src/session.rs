@@ -3,6 +3,7 @@
 mod batch;
 mod mailbox;
 mod subscription;
+mod task;
 mod work;
 
 pub use batch::{Batch, Step};
@@ -50,7 +51,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(node: Arc<Node>, transport: Arc<dyn Transport>, identity: Option<Identity>) -> Self {
         let mailbox = Arc::new(Mailbox::new(transport.name()));
-        let key = node.enroll(Arc::clone(&mailbox));
+        let key = node.enroll(Arc::clone(&mailbox), identity.is_some());
         Self {
             node,
             mailbox,
@@ -136,6 +137,11 @@ impl Session {
         self.subscriptions.all(Reader::is_at_end)
     }
 
+    /// Takes it as said that rooms have ended whose last message the client already had.
+    pub fn skip_ends(&mut self) {
+        self.subscriptions.skip_ends();
+    }
+
     /// How many rooms the session is in.
     pub fn rooms(&self) -> usize {
         self.subscriptions.len()
@@ -160,7 +166,8 @@ impl Session {
         if let (None, Some(reason)) = (self.ended, self.mailbox.closing()) {
             self.end(reason);
         }
-        while !batch.is_full() {
+        // What is in the outbox belongs to what went before it.
+        while !batch.is_full() || !self.outbox.is_empty() {
             match self.poll_item(cx) {
                 Poll::Ready(Ok(item)) => self.put(&item, batch),
                 Poll::Ready(Err(reason)) if batch.is_empty() => return Poll::Ready(Step::End(reason)),
@@ -183,6 +190,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn is_closing(&self) -> bool {
+        self.mailbox.closing().is_some()
+    }
+
     /// The next thing for the client; the cursors have moved past it. Or why there is nothing any more.
     pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CloseReason>> {
         loop {
@@ -197,7 +208,10 @@ impl Session {
             }
             if let Some(&key) = self.ready.front() {
                 match self.subscriptions.next(key, &self.node) {
-                    Next::Item(item) => return Poll::Ready(Ok(item)),
+                    Next::Item(item) => {
+                        self.outbox.extend(self.subscriptions.take_end(key));
+                        return Poll::Ready(Ok(item));
+                    }
                     Next::Turn => self.ready.rotate_left(1),
                     Next::Nothing => drop(self.ready.pop_front()),
                 }
@@ -272,14 +286,14 @@ impl Session {
     }
 
     fn admit(&mut self, key: usize, entered: work::Entered) {
-        self.subscriptions.fill(key, entered);
+        self.subscriptions.fill(key, entered, self.node.limits.batch);
         self.ready.push_back(key);
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.node.dismiss(self.key);
+        self.node.dismiss(self.key, self.identity.is_some());
     }
 }
 

@@ -53,6 +53,10 @@ impl Subscription {
     }
 
     fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        // One that always has something to read must hear it too.
+        if self.session.is_closing() {
+            return Poll::Ready(None);
+        }
         loop {
             let received = match std::task::ready!(self.session.poll_item(cx)) {
                 Err(_) => return Poll::Ready(None),

@@ -16,7 +16,8 @@ use crate::Body;
 ///
 /// Browsers send the origin of the page with WebSocket handshakes, with requests to other origins and with
 /// `POST`; no other client has one, so its absence says nothing and is allowed. Origins are compared by scheme,
-/// host and effective port (RFC 6454 §4), never as text.
+/// host and effective port (RFC 6454 §4), never as text. Of its own origin the service knows only host and port, for
+/// a proxy may have taken off the TLS; where plain HTTP is not to be trusted, let the proxy redirect it.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     named: Vec<Named>,
@@ -70,8 +71,11 @@ impl Origins {
         if origins.next().is_some() {
             return false;
         }
+        if self.any {
+            return true;
+        }
         let Some(origin) = origin.to_str().ok().and_then(Named::parse) else { return false };
-        self.any || self.named.contains(&origin) || origin.is_of(head)
+        self.named.contains(&origin) || origin.is_of(head)
     }
 
     /// The answer to a preflight (Fetch §3.2.2), which asks for no session and no credentials.
@@ -79,6 +83,7 @@ impl Origins {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
+        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(http::header::ALLOW, HeaderValue::from_static(methods));
         if head.headers.contains_key(ORIGIN) {
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
@@ -119,7 +124,8 @@ impl Named {
         }
         Some(Self::Tuple(Tuple {
             host: authority.host().to_ascii_lowercase(),
-            port: authority.port_u16().or_else(|| default_port(scheme.as_str()))?,
+            // Pages of applications have schemes of their own and no port: capacitor://localhost.
+            port: authority.port_u16().or_else(|| default_port(scheme.as_str())).unwrap_or(0),
             scheme: scheme.as_str().to_ascii_lowercase(),
         }))
     }
@@ -186,5 +192,11 @@ mod tests {
         assert!(allows(&origins, "own", &["https://own"]));
         assert!(allows(&Origins::same().allow("null").unwrap(), "own", &["null"]));
         assert!(Origins::same().allow("a.example").is_err());
+        assert!(allows(
+            &Origins::same().allow("capacitor://localhost").unwrap(),
+            "own",
+            &["capacitor://localhost"]
+        ));
+        assert!(allows(&Origins::any(), "own", &["chrome-extension://abcdef"]));
     }
 }

@@ -1,4 +1,4 @@
-//! The query of a request, strictly decoded.
+//! The query of a request, decoded.
 
 use crate::Refusal;
 use percent_encoding::percent_decode_str;

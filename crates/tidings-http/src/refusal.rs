@@ -105,6 +105,7 @@ pub(crate) fn status(code: &str) -> StatusCode {
         "forbidden" | "origin" => StatusCode::FORBIDDEN,
         "not_found" | "unknown_method" => StatusCode::NOT_FOUND,
         "method" => StatusCode::METHOD_NOT_ALLOWED,
+        "timeout" => StatusCode::REQUEST_TIMEOUT,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "encoding" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unavailable" | "unknown_outcome" | "busy" => StatusCode::SERVICE_UNAVAILABLE,

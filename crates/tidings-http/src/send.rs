@@ -5,7 +5,9 @@ use crate::{
     refusal::{json, status},
 };
 use http::{Method, Response, StatusCode, header::CONTENT_ENCODING};
+use std::time::Duration;
 use tidings_core::{Command, Hub, Notice};
+use tokio::time::timeout;
 
 /// `POST …/send`: one command or an array of them up, the replies down, in order.
 ///
@@ -41,7 +43,9 @@ async fn send(hub: Hub, request: Request) -> Result<Response<crate::Body>, Refus
         return Err(Refusal::of("encoding", "a body is taken as it is, not compressed"));
     }
     let who = hub.connect(&head).await?;
-    let body = body.collect(hub.limits().message).await?;
+    let body = timeout(BODY_TIME, body.collect(hub.limits().message))
+        .await
+        .map_err(|_| Refusal::of("timeout", "the body did not come in time"))??;
     let lone = body.trim_ascii_start().first() != Some(&b'[');
     let mut replies = Vec::new();
     // One after the other: a client's commands are done in its order.
@@ -61,3 +65,6 @@ async fn send(hub: Hub, request: Request) -> Result<Response<crate::Body>, Refus
     let replies: Vec<_> = replies.iter().map(Notice::to_json).collect();
     Ok(json(StatusCode::OK, format!("[{}]", replies.join(","))))
 }
+
+/// A body that takes longer is an attack or a lost client.
+const BODY_TIME: Duration = Duration::from_secs(30);

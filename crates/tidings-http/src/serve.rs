@@ -14,7 +14,6 @@ use std::{
     pin::Pin,
     time::Duration,
 };
-use tidings_core::CloseReason;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -68,12 +67,10 @@ impl Serve {
         }
         drop(listener);
         stop.send_replace(true);
-        service.hub().close_sessions(CloseReason::Drain);
+        // Also for sessions that a request in mid-flight may yet begin.
+        service.hub().drain();
         let gone = async {
-            // Connections first, for one that is in mid-request may yet begin a session; such a session is told
-            // in its turn.
             graceful.shutdown().await;
-            service.hub().close_sessions(CloseReason::Drain);
             service.hub().vacant().await;
         };
         // Whoever is still there after that has had its time; the runtime's end cuts it off.
@@ -135,6 +132,7 @@ fn connection(stream: TcpStream, service: Service, watcher: Watcher, mut stoppin
 /// Whether the connection begins with the preface of HTTP/2 (RFC 9113 §3.4). Nothing is taken from it.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut seen = [0; PREFACE.len()];
+    let mut pause = PEEK_PAUSE;
     loop {
         let count = stream.peek(&mut seen).await?;
         if count == 0 {
@@ -147,7 +145,8 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
             return Ok(true);
         }
         // What was peeked at stays, so the socket would be readable at once.
-        sleep(PEEK_PAUSE).await;
+        sleep(pause).await;
+        pause *= 2;
     }
 }
 

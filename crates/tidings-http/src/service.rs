@@ -93,6 +93,18 @@ impl Service {
                 _ => refuse_method("GET, HEAD"),
             };
         }
+        let asking = head.headers.clone();
+        let allowed = shared.origins.allows(&head);
+        let mut response = self.answer_at_endpoint(head, body, allowed).await;
+        if allowed {
+            // Refusals too: the page is to see what was wrong.
+            Origins::mark(&asking, response.headers_mut());
+        }
+        response
+    }
+
+    async fn answer_at_endpoint(&self, head: Parts, body: RequestBody, allowed: bool) -> Response<Body> {
+        let shared = &self.shared;
         let Some(endpoint) = shared.find(head.uri.path()) else {
             return Refusal::of("not_found", "there is nothing at this address").into_response();
         };
@@ -100,17 +112,13 @@ impl Service {
         if head.method != endpoint.method() && head.method != Method::OPTIONS {
             return refuse_method(methods);
         }
-        if !shared.origins.allows(&head) {
+        if !allowed {
             return Refusal::of("origin", "pages of this origin may not use this service").into_response();
         }
-        let asking = head.headers.clone();
-        let mut response = if head.method == Method::OPTIONS {
-            Origins::preflight(&head, methods)
-        } else {
-            endpoint.answer(shared.hub.clone(), Request::new(head, body)).await
-        };
-        Origins::mark(&asking, response.headers_mut());
-        response
+        if head.method == Method::OPTIONS {
+            return Origins::preflight(&head, methods);
+        }
+        endpoint.answer(shared.hub.clone(), Request::new(head, body)).await
     }
 }
 

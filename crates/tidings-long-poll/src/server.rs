@@ -47,6 +47,10 @@ async fn poll(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     if asked.resumed && session.is_at_end() {
         return Ok(no_content());
     }
+    if asked.resumed {
+        // Or a poll over an ended room and a live one would be answered at once for ever.
+        session.skip_ends();
+    }
     let mut batch = Batch::new(hub.limits().batch);
     // Whoever comes without a cursor is given one at once, for nothing could be asked for without it.
     let wait = if asked.resumed { wait } else { Duration::ZERO };

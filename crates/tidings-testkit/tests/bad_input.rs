@@ -164,13 +164,18 @@ async fn a_node_takes_only_so_many_rooms() {
     let mut limits = Limits::default();
     limits.node_rooms = 3;
     let server = Server::with_hub(Hub::builder().gate(gate::open()).limits(limits).build()).await;
+    let mut clients = Vec::new();
     for room in ["a", "b", "c"] {
-        assert_eq!(get(&server, &format!("/realtime/poll?room={room}")).await.status, 200);
+        clients.push(Client::connect(Kind::Sse, server.address(), room, "now").await.expect("let in"));
     }
     let refused = get(&server, "/realtime/poll?room=d").await;
     says(&refused, 503, "busy");
     assert_eq!(refused.header("retry-after"), "2");
     assert_eq!(get(&server, "/realtime/poll?room=a").await.status, 200);
+    // A room that nobody is in any more makes place.
+    clients.pop();
+    server.until_sessions(2, std::time::Duration::from_secs(1)).await;
+    assert_eq!(get(&server, "/realtime/poll?room=d").await.status, 200);
 }
 
 struct Picky;

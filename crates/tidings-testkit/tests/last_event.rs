@@ -72,3 +72,17 @@ async fn whoever_comes_back_after_the_end_is_told_so_for_good() {
     assert_eq!((answer.status, text.matches("event: tidings.end\n").count()), (200, 2), "{text}");
     server.until_sessions(0, SOON).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_over_an_ended_room_and_a_live_one_waits_for_the_live_one() {
+    let server = Server::start().await;
+    let last = end(&server, 1).await;
+    let live = server.publish("s", 1).await;
+    let target = format!("/realtime/poll?room=r&from={last}&room=s&from={live}&wait=20");
+    let (answer, ()) = tokio::join!(request(server.address(), "GET", &target, &[], ""), async {
+        server.until_sessions(1, SOON).await;
+        server.publish("s", 2).await;
+    });
+    let events = answer.expect("an answer").json()["events"].clone();
+    assert_eq!((events.as_array().map(Vec::len), &events[0]["data"]), (Some(1), &2.into()), "{events}");
+}

@@ -114,3 +114,15 @@ mount!(
     the_reply_to_a_publish_is_its_position_and_a_key_publishes_once,
     a_lost_reply_and_a_retry_publish_once,
 );
+
+#[tokio::test]
+async fn a_key_is_its_senders_own() {
+    let server = Server::start().await;
+    let mut client = connect(Kind::Ws, &server, "now").await;
+    let theirs = client.publish("n", json!(1), Some("order-42")).await;
+    let event = || tidings::Event::json("n", &2).expect("JSON");
+    let ours = server.hub().publish_once("r", event(), "order-42").await.expect("published");
+    assert_ne!(theirs["id"], ours.to_string());
+    assert_eq!(server.hub().publish_once("r", event(), "order-42").await.expect("published"), ours);
+    assert_eq!((client.number().await, client.number().await), (1, 2));
+}

@@ -47,11 +47,9 @@ async fn a_head_that_never_ends_is_given_up_in_time_whatever_it_began_with() {
         drip(&server, b"PRI * HT", Duration::from_millis(10)),
     ];
     let longest = Duration::from_secs(12);
-    let mut at = 0;
-    for (answer, time) in futures_util::future::join_all(drips).await {
+    for (at, (answer, time)) in futures_util::future::join_all(drips).await.into_iter().enumerate() {
         println!("{at}: after {time:?} {answer:.60}");
         assert!(time < longest && !answer.contains("200 OK"), "{at}: {time:?} {answer}");
-        at += 1;
     }
 }
 

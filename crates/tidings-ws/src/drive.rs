@@ -1,7 +1,7 @@
 //! The coat around the machines: owns the connection's stream and its timer.
 
 use crate::{
-    close::{CloseFrame, Closing, Phase},
+    close::{CLOSE_TIMEOUT, CloseFrame, Closing, Phase},
     decode::{Decoder, Incoming, Limits, Role},
     frame::{put_close, put_ping, put_pong},
 };
@@ -32,17 +32,30 @@ pub(crate) struct Connection<S> {
     /// Frames on their way out. Filled from the session only when empty, so it is bounded by a batch and one
     /// answer to what was read last.
     out: VecDeque<Bytes>,
-    /// Commands of the last read that the session has not taken yet; nothing more is read meanwhile.
+    /// Commands that were read and that the session has not taken yet; nothing more is read meanwhile.
     commands: VecDeque<Result<Command, CommandError>>,
+    /// What was read behind them, not yet decoded: at most one read.
+    unread: Vec<u8>,
+    /// The peer has said its last word. What it asked for before that is still done.
+    leaving: Option<Leaving>,
     heartbeat: Duration,
     idle: Duration,
-    /// When the peer last sent anything.
+    /// When the peer last sent anything, or had no chance to because we did not read.
     seen: Instant,
+    /// Since when the peer has taken nothing of what waits to be written.
+    stuck: Option<Instant>,
     pinged: bool,
     timer: Pin<Box<Sleep>>,
     /// What was discarded while lingering.
     discarded: usize,
     shut: bool,
+}
+
+/// How the peer leaves, and until when it is waited for what it has asked for.
+struct Leaving {
+    /// Its close frame; none if it only ended its half of the stream.
+    frame: Option<CloseFrame>,
+    deadline: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -56,9 +69,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             batch: Batch::new(limits.batch),
             out: VecDeque::new(),
             commands: VecDeque::new(),
+            unread: Vec::new(),
+            leaving: None,
             heartbeat: limits.heartbeat,
             idle: limits.idle,
             seen: now,
+            stuck: None,
             pinged: false,
             timer: Box::pin(sleep_until(now + limits.heartbeat)),
             discarded: 0,
@@ -82,6 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(read) => progress |= read,
                 Err(_) => self.closing.ended(),
             }
+            progress |= self.leave();
             progress |= self.poll_timer(cx);
             if self.closing.phase() == Phase::Done {
                 return Poll::Ready(());
@@ -127,7 +144,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => self.advance(written),
                 Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(progress),
+                Poll::Pending => {
+                    self.stuck.get_or_insert_with(Instant::now);
+                    return Ok(progress);
+                }
             }
             progress = true;
         }
@@ -149,6 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn advance(&mut self, mut written: usize) {
+        self.stuck = None;
         while written > 0
             && let Some(part) = self.out.front_mut()
         {
@@ -161,11 +182,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Whether nothing is read now: a client that sends faster than its commands are done, or that does not take
+    /// its answers, waits.
+    fn is_held_up(&self) -> bool {
+        self.closing.phase() == Phase::Open
+            && (!self.commands.is_empty()
+                || !self.session.is_idle()
+                || self.out.len() > ANSWERS
+                || self.leaving.is_some())
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        // A client that sends faster than its commands are done, or that does not take its answers, waits.
-        let held_up = !self.commands.is_empty() || !self.session.is_idle() || self.out.len() > ANSWERS;
-        if self.closing.phase() == Phase::Open && held_up {
+        if self.is_held_up() {
             return Ok(false);
+        }
+        if !self.unread.is_empty() {
+            let mut unread = std::mem::take(&mut self.unread);
+            self.take(&mut unread);
+            return Ok(true);
         }
         BUFFER.with_borrow_mut(|buffer| {
             let mut read = ReadBuf::new(buffer);
@@ -174,10 +208,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Err(error)) => Err(error),
                 Poll::Ready(Ok(())) => {
                     let read = read.filled_mut();
-                    if read.is_empty() {
-                        self.closing.ended();
-                    } else {
+                    if !read.is_empty() {
                         self.take(read);
+                    } else if self.closing.phase() == Phase::Open {
+                        self.begin_to_leave(None);
+                    } else {
+                        self.closing.ended();
                     }
                     Ok(true)
                 }
@@ -194,45 +230,64 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             return;
         }
-        let now = Instant::now();
-        self.seen = now;
+        self.seen = Instant::now();
         self.pinged = false;
-        let mut out = BytesMut::new();
         let mut pong = None;
-        loop {
+        while self.commands.len() < COMMANDS && self.leaving.is_none() {
             match self.decoder.decode(&mut read) {
+                // After our own close frame nothing is answered any more.
+                Ok(Some(Incoming::Text(_) | Incoming::Binary(_))) if self.closing.phase() != Phase::Open => {}
                 Ok(Some(Incoming::Text(text))) => self.commands.push_back(Command::parse(text.as_bytes())),
                 Ok(Some(Incoming::Binary(_))) => self.commands.push_back(Err(CommandError::binary())),
                 // Only the last of several needs an answer (RFC 6455 §5.5.3).
                 Ok(Some(Incoming::Ping(payload))) => pong = Some(payload.into_owned()),
                 Ok(Some(Incoming::Pong(_))) => {}
-                Ok(Some(Incoming::Close(frame))) => {
-                    if let Some(echo) = self.closing.receive(now.into_std(), &frame) {
-                        put(&echo, &mut out);
-                    }
+                Ok(Some(Incoming::Close(frame))) => self.begin_to_leave(Some(frame)),
+                Ok(None) => {
+                    read = &mut [];
                     break;
                 }
-                Ok(None) => break,
                 Err(error) => {
-                    if let Some(frame) = self.closing.fail(now.into_std(), &error) {
-                        put(&frame, &mut out);
+                    self.commands.clear();
+                    if let Some(frame) = self.closing.fail(self.seen.into_std(), &error) {
+                        self.put_close(&frame);
                     }
-                    break;
+                    return;
                 }
             }
         }
-        if let Some(payload) = pong
-            && self.closing.phase() == Phase::Open
-        {
+        if self.leaving.is_none() {
+            self.unread = read.to_vec();
+        }
+        if let (Some(payload), Phase::Open) = (pong, self.closing.phase()) {
             let mut frame = BytesMut::new();
             put_pong(&payload, None, &mut frame);
             self.out.push_back(frame.freeze());
         }
-        if !out.is_empty() {
-            // A command that came with the close frame has nobody to answer to.
-            self.commands.clear();
-            self.out.push_back(out.freeze());
+    }
+
+    /// The peer sends nothing any more. Whoever publishes and closes at once means both.
+    fn begin_to_leave(&mut self, frame: Option<CloseFrame>) {
+        self.leaving.get_or_insert_with(|| Leaving { frame, deadline: Instant::now() + CLOSE_TIMEOUT });
+    }
+
+    /// Lets a peer go once what it asked for is done, or has taken too long. Answers may go out before our close
+    /// frame (RFC 6455 §5.5.1).
+    fn leave(&mut self) -> bool {
+        let done =
+            self.closing.phase() != Phase::Open || (self.commands.is_empty() && self.session.is_idle());
+        let Some(leaving) = self.leaving.take_if(|leaving| done || leaving.deadline <= Instant::now()) else {
+            return false;
+        };
+        match leaving.frame {
+            None => self.closing.ended(),
+            Some(frame) => {
+                if let Some(echo) = self.closing.receive(Instant::now().into_std(), &frame) {
+                    self.put_close(&echo);
+                }
+            }
         }
+        true
     }
 
     fn close(&mut self, reason: CloseReason) {
@@ -243,27 +298,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 CloseReason::Expired => CloseCode::Policy,
                 _ => CloseCode::Away,
             };
-            let mut out = BytesMut::new();
-            put(&CloseFrame::new(code, reason.to_string()), &mut out);
-            self.out.push_back(out.freeze());
+            self.put_close(&CloseFrame::new(code, reason.to_string()));
         }
+    }
+
+    fn put_close(&mut self, frame: &CloseFrame) {
+        let mut out = BytesMut::new();
+        put_close(frame.code, &frame.reason, None, &mut out);
+        self.out.push_back(out.freeze());
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         if self.timer.as_mut().poll(cx).is_pending() {
-            let deadline = self.closing.deadline().map(Instant::from_std);
-            // Set when the close began, which may be sooner than the next heartbeat.
-            if let Some(deadline) = deadline.filter(|deadline| *deadline < self.timer.deadline()) {
-                self.timer.as_mut().reset(deadline);
-                return true;
+            // A close may be due sooner than the next heartbeat.
+            match self.deadline().filter(|deadline| *deadline < self.timer.deadline()) {
+                Some(deadline) => self.timer.as_mut().reset(deadline),
+                None => return false,
             }
-            return false;
+            return true;
         }
         let now = Instant::now();
         self.closing.tick(now.into_std());
+        if self.is_held_up() {
+            // The silence is ours: whatever the peer has sent waits to be read.
+            self.seen = now;
+        }
         let silent = now.saturating_duration_since(self.seen);
-        if silent >= self.idle {
-            // Gone without a word; nothing that we could send would reach it.
+        let stuck = self.stuck.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if silent >= self.idle || stuck >= self.idle {
+            // Gone without a word, or taking nothing; no close frame would reach it.
             self.closing.ended();
         }
         if silent >= self.heartbeat && !self.pinged && self.closing.phase() == Phase::Open {
@@ -272,15 +335,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             put_ping(b"", None, &mut out);
             self.out.push_back(out.freeze());
         }
-        let due = self.seen + if self.pinged { self.idle } else { self.heartbeat };
-        let next = self.closing.deadline().map_or(due, |deadline| due.min(Instant::from_std(deadline)));
+        let mut next = self.seen + if self.pinged { self.idle } else { self.heartbeat };
+        next = self.stuck.map_or(next, |since| next.min(since + self.idle));
+        next = self.deadline().map_or(next, |deadline| next.min(deadline));
         self.timer.as_mut().reset(next.max(now + TICK));
         true
     }
-}
 
-fn put(frame: &CloseFrame, out: &mut BytesMut) {
-    put_close(frame.code, &frame.reason, None, out);
+    /// When a close has taken too long.
+    fn deadline(&self) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
+        leaving.or_else(|| self.closing.deadline().map(Instant::from_std))
+    }
 }
 
 thread_local! {
@@ -292,6 +358,8 @@ thread_local! {
 const SLICES: usize = 64;
 /// Frames that may wait to be written before reading waits for them.
 const ANSWERS: usize = 64;
+/// Commands decoded at once; the rest of a read waits as bytes, which take less.
+const COMMANDS: usize = 64;
 /// What is read and thrown away while a peer takes our close frame.
 const DISCARD: usize = 64 << 10;
 /// The least time between two looks at the clock.

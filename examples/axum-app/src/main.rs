@@ -16,7 +16,7 @@ use axum::{
 };
 use clap::Parser;
 use std::net::SocketAddr;
-use tidings::{CloseReason, Event, Hub, gate};
+use tidings::{Event, Hub, gate};
 use tokio::{net::TcpListener, signal};
 
 /// An axum application that tells its clients about orders.
@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
             eprintln!("cannot wait for a signal, so stopping now: {error}");
         }
         // Open streams would keep the server waiting: each is told to come back later.
-        hub.close_sessions(CloseReason::Drain);
+        hub.drain();
     };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     Ok(())

@@ -6,7 +6,10 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     future::ready,
     hash::BuildHasher,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -17,8 +20,12 @@ use tokio::time::Instant;
 /// The epoch of a room is a keyed hash of its name, so it needs no memory and no two rooms are mistaken for each
 /// other. A room of which nothing is left is forgotten; should it come back, it begins at an offset that no
 /// forgotten room has reached, so an old cursor is never taken for a new one.
-#[derive(Default)]
+///
+/// All histories together are bounded ([`with_bytes`](Self::with_bytes)); beyond that nothing is published until some
+/// have aged.
 pub struct MemoryBroker {
+    bytes: AtomicUsize,
+    most: usize,
     sinks: Mutex<Vec<Weak<dyn Sink>>>,
     rooms: Mutex<Histories>,
     seed: RandomState,
@@ -37,6 +44,16 @@ struct History {
     ring: Ring,
     keys: Keys,
     watches: usize,
+    /// When somebody last published or stopped watching: as long as its events might have been kept, the room is.
+    used: Instant,
+    /// Nobody comes back to it with a cursor.
+    ephemeral: bool,
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl std::fmt::Debug for MemoryBroker {
@@ -46,9 +63,22 @@ impl std::fmt::Debug for MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// An empty broker.
+    /// An empty broker whose histories have at most a gibibyte together.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_bytes(1 << 30)
+    }
+
+    /// An empty broker whose histories have at most so many bytes together, counted by
+    /// [`Event::weight`](crate::Event::weight). The byte forms that a message keeps while it is in a room's ring come
+    /// on top, each about as large as the event.
+    pub fn with_bytes(most: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            most,
+            sinks: Mutex::default(),
+            rooms: Mutex::default(),
+            seed: RandomState::new(),
+        }
     }
 
     /// How many rooms it remembers.
@@ -62,19 +92,61 @@ impl MemoryBroker {
         let mut rooms = self.rooms.lock();
         let history = match rooms.by_name.get(room) {
             Some(history) => Arc::clone(history),
-            None if rooms.by_name.len() >= ROOMS => {
-                return Err(BrokerError::Unavailable(format!("there are {ROOMS} rooms already")));
-            }
             None => {
+                if rooms.by_name.len() >= ROOMS {
+                    // Under such pressure rooms are not remembered for the sake of their quiet.
+                    self.sweep(&mut rooms, Instant::now(), Duration::ZERO);
+                }
+                if rooms.by_name.len() >= ROOMS {
+                    return Err(BrokerError::Unavailable(format!("there are {ROOMS} rooms already")));
+                }
                 let ring = Ring::new(self.position(room, rooms.floor), Rooms::default().retention());
-                let history = Arc::new(Mutex::new(History { ring, keys: Keys::default(), watches: 0 }));
+                let history = Arc::new(Mutex::new(History {
+                    ring,
+                    keys: Keys::default(),
+                    watches: 0,
+                    used: Instant::now(),
+                    ephemeral: false,
+                }));
                 rooms.by_name.insert(room.clone(), Arc::clone(&history));
                 history
             }
         };
         let mut history = history.lock();
         drop(rooms);
-        Ok(f(&mut history))
+        let before = history.ring.bytes();
+        let result = f(&mut history);
+        self.count(before, history.ring.bytes());
+        Ok(result)
+    }
+
+    fn count(&self, before: usize, after: usize) {
+        // Differences of many histories, in whatever order: the sum is exact, for it wraps and comes back.
+        self.bytes.fetch_add(after.wrapping_sub(before), Relaxed);
+    }
+
+    /// Forgets rooms of which nothing is left, and that nobody has used for as long as they might have kept
+    /// something, or for `quiet` if that is less.
+    fn sweep(&self, rooms: &mut Histories, now: Instant, quiet: Duration) {
+        let mut floor = rooms.floor;
+        rooms.by_name.retain(|_, history| {
+            let mut history = history.lock();
+            let before = history.ring.bytes();
+            history.ring.trim(now);
+            self.count(before, history.ring.bytes());
+            history.keys.trim(now);
+            let quiet =
+                if history.ephemeral { Duration::ZERO } else { quiet.min(history.ring.retention().age) };
+            let keep = history.watches > 0
+                || !history.ring.is_empty()
+                || !history.keys.is_empty()
+                || now.saturating_duration_since(history.used) < quiet;
+            if !keep && !history.ephemeral {
+                floor = floor.max(history.ring.head().offset);
+            }
+            keep
+        });
+        rooms.floor = floor;
     }
 
     fn position(&self, room: &RoomName, offset: u64) -> Position {
@@ -86,7 +158,13 @@ impl MemoryBroker {
     fn publish_now(&self, publish: Publish) -> Result<Position, BrokerError> {
         let now = Instant::now();
         let Publish { room, event, key, rooms } = publish;
+        let stored = rooms.kind() != Kind::Ephemeral;
+        if stored && self.bytes.load(Relaxed).saturating_add(event.weight()) > self.most {
+            return Err(BrokerError::Unavailable("the histories are as large as they may be".to_owned()));
+        }
         self.with(&room, |history| {
+            history.used = now;
+            history.ephemeral = !stored;
             if let Some(first) = key.as_deref().and_then(|key| history.keys.find(key, now)) {
                 return first;
             }
@@ -95,7 +173,7 @@ impl MemoryBroker {
             if let Some(key) = &key {
                 history.keys.insert(key, position, now);
             }
-            let message = if rooms.kind() == Kind::Ephemeral {
+            let message = if !stored {
                 let message = Arc::new(Message::ephemeral(room.clone(), position, follows, event));
                 history.ring.reset(position);
                 message
@@ -124,7 +202,9 @@ impl MemoryBroker {
             return Slice::new(head, Vec::new(), head);
         };
         let ring = &mut history.lock().ring;
+        let before = ring.bytes();
         ring.trim(now);
+        self.count(before, ring.bytes());
         ring.slice(from, limit)
     }
 }
@@ -149,6 +229,7 @@ impl Broker for MemoryBroker {
         if let Some(history) = history {
             let mut history = history.lock();
             history.watches = history.watches.saturating_sub(1);
+            history.used = Instant::now();
         }
     }
 
@@ -167,23 +248,12 @@ impl Broker for MemoryBroker {
             return;
         }
         rooms.swept = Some(now);
-        let mut floor = rooms.floor;
-        rooms.by_name.retain(|_, history| {
-            let mut history = history.lock();
-            history.ring.trim(now);
-            history.keys.trim(now);
-            let keep = history.watches > 0 || !history.ring.is_empty() || !history.keys.is_empty();
-            if !keep {
-                floor = floor.max(history.ring.head().offset);
-            }
-            keep
-        });
-        rooms.floor = floor;
+        self.sweep(&mut rooms, now, Duration::MAX);
     }
 }
 
-/// Rooms with a history, or somebody in them, at once: about a kilobyte each before their events, so that names made
-/// up by clients cannot fill the memory.
+/// Rooms with a history, or somebody in them, at once: about half a kilobyte each beside their events, so that names
+/// made up by clients cannot fill the memory.
 const ROOMS: usize = 250_000;
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -209,6 +279,36 @@ mod tests {
     }
 
     #[test]
+    fn all_histories_together_are_bounded() {
+        let broker = MemoryBroker::with_bytes(10_000);
+        let event = Event::json("e", &"x".repeat(1_000)).unwrap();
+        let rooms = Rooms::log(10, Duration::from_secs(60));
+        let publish = |number: usize| {
+            let room = RoomName::new(&number.to_string()).unwrap();
+            broker.publish_now(Publish { room, event: event.clone(), key: None, rooms })
+        };
+        let refused = (0..100).position(|number| publish(number).is_err()).expect("a bound");
+        assert!((7..10).contains(&refused), "{refused} events of {} bytes", event.weight());
+        // A room that trims as it takes would not grow, but is not told apart: it waits like any other.
+        assert!(publish(0).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_room_is_remembered_as_long_as_it_might_have_kept_something() {
+        let broker = MemoryBroker::new();
+        let (quiet, busy) = (RoomName::new("q").unwrap(), RoomName::new("b").unwrap());
+        broker.with(&quiet, |history| history.watches += 1).unwrap();
+        let held = broker.read_now(&quiet, ReadFrom::Tail, 1).head;
+        broker.unwatch(&quiet);
+        publish(&broker, &busy, None);
+        // The busy room is kept for a minute, one of which nothing is known for an hour.
+        tokio::time::advance(Duration::from_secs(3_000)).await;
+        broker.housekeep(Instant::now());
+        assert_eq!(broker.rooms(), 1);
+        assert_eq!(broker.read_now(&quiet, ReadFrom::After(held), 9).start, held, "nothing was missed");
+    }
+
+    #[test]
     fn an_empty_room_has_an_epoch_and_another_room_has_another() {
         let broker = MemoryBroker::new();
         let head = |name| broker.read_now(&RoomName::new(name).unwrap(), ReadFrom::Tail, 1).head;
@@ -231,7 +331,7 @@ mod tests {
         assert_eq!(broker.rooms(), 1);
         tokio::time::advance(Duration::from_secs(61)).await;
         broker.housekeep(Instant::now());
-        assert_eq!(broker.rooms(), 0);
+        assert_eq!((broker.rooms(), broker.bytes.load(Relaxed)), (0, 0));
         let third = publish(&broker, &room, None);
         assert!(third.offset > second.offset);
         assert_ne!(broker.read_now(&room, ReadFrom::After(first), 9).start, first);

@@ -4,7 +4,7 @@ use super::{Hub, Node, call::Calls, deliver::Dirty};
 use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, policy::Rules};
 use std::{
     fmt,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
 };
 use tokio::sync::Semaphore;
 
@@ -91,7 +91,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             calls: Calls::default(),
             dirty: Arc::new(Dirty::default()),
             resyncs: Default::default(),
-            runtime: OnceLock::new(),
+            background: Default::default(),
         });
         let sink: Weak<Node> = Arc::downgrade(&node);
         node.broker.attach(sink);

@@ -9,7 +9,8 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
-/// Rooms whose members are to be woken, each with the member to begin at. A room is here once at most.
+/// Rooms whose members are to be woken, each with the member to begin at. A room is here once for each pass over its
+/// members that is under way.
 #[derive(Default)]
 pub(crate) struct Dirty {
     rooms: Mutex<VecDeque<(Arc<Room>, usize)>>,
@@ -48,25 +49,54 @@ impl Node {
         if let Some(room) = rooms.get(name) {
             return Some(room.enter(mailbox, subscription));
         }
+        let mut evicted = Vec::new();
         if rooms.len() >= self.limits.node_rooms {
-            return None;
+            // Rooms that nobody is in make place at once.
+            let now = Instant::now();
+            rooms.retain(|_, room| {
+                let end = room.close_if_empty(now, Duration::ZERO);
+                if end {
+                    evicted.push(Arc::clone(room));
+                }
+                !end
+            });
+            if rooms.len() >= self.limits.node_rooms {
+                return None;
+            }
         }
         let room = Arc::new(Room::new(name.clone(), self.rules.of(name)));
         rooms.insert(name.clone(), Arc::clone(&room));
         let membership = room.enter(mailbox, subscription);
         drop(rooms);
-        self.run(room.sync(Arc::clone(self), false));
+        self.unwatch(&evicted);
+        self.run(room.sync(Arc::clone(self)));
         Some(membership)
     }
 
-    /// Begins the background task, once, on the runtime that is there.
-    pub(super) fn start(self: &Arc<Self>) {
-        self.runtime.get_or_init(|| {
-            let runtime = Handle::current();
+    /// Begins the background task on the runtime that is there, unless it runs. One runtime may end before another
+    /// begins, and the task with it.
+    pub(super) fn start(self: &Arc<Self>, runtime: &Handle) {
+        let mut background = self.background.lock();
+        if background.as_ref().is_none_or(|(_, task)| task.is_finished()) {
             // The task holds the node only while it works, so that the last handle's drop ends both.
-            runtime.spawn(background(Arc::downgrade(self), Arc::clone(&self.dirty)));
-            runtime
-        });
+            let task = runtime.spawn(run(Arc::downgrade(self), Arc::clone(&self.dirty)));
+            *background = Some((runtime.clone(), task));
+            // What was left undone by the one before.
+            self.dirty.wake();
+        }
+    }
+
+    /// Tells the broker to hand over no more of these rooms.
+    fn unwatch(&self, rooms: &[Arc<Room>]) {
+        for room in rooms.iter().filter(|room| room.take_watched()) {
+            self.broker.unwatch(&room.name);
+        }
+    }
+
+    /// As the node ends.
+    pub(super) fn unwatch_all(&mut self) {
+        let rooms: Vec<_> = self.rooms.lock().drain().map(|(_, room)| room).collect();
+        self.unwatch(&rooms);
     }
 
     fn housekeep(&self, now: Instant) {
@@ -78,7 +108,7 @@ impl Node {
             !end
         });
         kept.iter().for_each(|room| room.trim(now));
-        ended.iter().for_each(|room| self.broker.unwatch(&room.name));
+        self.unwatch(&ended);
         if let Some(every) = self.broker.check_every() {
             kept.into_iter().filter(|room| room.check(now, every)).for_each(|room| self.resync(room));
         }
@@ -117,7 +147,7 @@ impl Node {
     }
 }
 
-async fn background(node: Weak<Node>, dirty: Arc<Dirty>) {
+async fn run(node: Weak<Node>, dirty: Arc<Dirty>) {
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -130,9 +160,9 @@ async fn background(node: Weak<Node>, dirty: Arc<Dirty>) {
         }
         let Some(node) = node.upgrade() else { return };
         for room in std::mem::take(&mut *node.resyncs.lock()) {
-            node.run(room.sync(Arc::clone(&node), true));
+            node.run(room.sync(Arc::clone(&node)));
         }
-        loop {
+        for _ in 0..TURNS {
             let next = dirty.rooms.lock().pop_front();
             let Some((room, from)) = next else { break };
             if from == 0 {
@@ -145,8 +175,15 @@ async fn background(node: Weak<Node>, dirty: Arc<Dirty>) {
             }
             tokio::task::yield_now().await;
         }
+        if !dirty.rooms.lock().is_empty() {
+            // Later, for the rest of the work has its turn too.
+            dirty.wake();
+        }
     }
 }
+
+/// Pieces of rooms that are served before anything else is looked at.
+const TURNS: usize = 64;
 
 /// How often what has outlived its age is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);

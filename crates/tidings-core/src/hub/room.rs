@@ -36,6 +36,8 @@ struct State {
     empty: Option<Instant>,
     /// No longer in the hub's map.
     closed: bool,
+    /// Whether the broker was told to hand its messages over, and not yet told to stop.
+    watched: bool,
     /// When it was last compared with the broker's history.
     checked: Instant,
 }
@@ -61,6 +63,7 @@ impl Room {
             queued: false,
             empty: None,
             closed: false,
+            watched: false,
             checked: Instant::now(),
         };
         Self { name, rooms, state: Mutex::new(state), known: Notify::new() }
@@ -73,11 +76,18 @@ impl Room {
         Membership { room: Arc::clone(self), key }
     }
 
-    /// Ends the room if nobody was in it for `linger`.
+    /// Ends the room if nobody was in it for `linger`, or if there is nothing in it that were worth keeping.
     pub(super) fn close_if_empty(&self, now: Instant, linger: Duration) -> bool {
         let mut state = self.state.lock();
-        state.closed = state.empty.is_some_and(|since| now.saturating_duration_since(since) >= linger);
+        let bare = state.replica.ring().is_empty();
+        state.closed =
+            state.empty.is_some_and(|since| bare || now.saturating_duration_since(since) >= linger);
         state.closed
+    }
+
+    /// Whether the broker is to be told to stop; true once for each time it was told to begin.
+    pub(super) fn take_watched(&self) -> bool {
+        std::mem::take(&mut self.state.lock().watched)
     }
 
     pub(super) fn ingest(&self, message: Arc<Message>, now: Instant) -> Ingest {
@@ -130,16 +140,20 @@ impl Room {
     pub(super) fn wake(&self, from: usize) -> Option<usize> {
         let mut wakers: [Option<Waker>; CHUNK] = [const { None }; CHUNK];
         let state = self.state.lock();
-        let end = state.members.capacity();
-        let upto = end.min(from + CHUNK);
-        for (key, waker) in (from..upto).zip(&mut wakers) {
-            if let Some(member) = state.members.get(key) {
+        let end = state.members.iter().next_back().map_or(0, |(last, _)| last + 1);
+        let mut places = wakers.iter_mut();
+        let mut at = from;
+        // Many places may be vacant, after many have left; they are passed by quickly, but not all at once.
+        while at < end.min(from + SCAN) {
+            if let Some(member) = state.members.get(at) {
+                let Some(waker) = places.next() else { break };
                 *waker = member.mailbox.mark(member.subscription);
             }
+            at += 1;
         }
         drop(state);
         wakers.into_iter().flatten().for_each(Waker::wake);
-        (upto < end).then_some(upto)
+        (at < end).then_some(at)
     }
 
     /// Resolves when the first range read is in.
@@ -166,10 +180,10 @@ impl Room {
     }
 
     /// Brings the replica up to date, however long it takes, unless the room ends before.
-    pub(super) async fn sync(self: Arc<Self>, node: Arc<Node>, mut watched: bool) {
+    pub(super) async fn sync(self: Arc<Self>, node: Arc<Node>) {
         let mut pause = FIRST_PAUSE;
         while !self.state.lock().closed {
-            match self.read_once(&node, &mut watched).await {
+            match self.read_once(&node).await {
                 Ok(Synced::Live) => return,
                 Ok(Synced::Again) => {}
                 Err(_) => {
@@ -180,14 +194,20 @@ impl Room {
         }
     }
 
-    async fn read_once(
-        self: &Arc<Self>,
-        node: &Arc<Node>,
-        watched: &mut bool,
-    ) -> Result<Synced, BrokerError> {
-        if !*watched {
+    async fn read_once(self: &Arc<Self>, node: &Arc<Node>) -> Result<Synced, BrokerError> {
+        let watched = self.state.lock().watched;
+        if !watched {
             node.broker.watch(&self.name).await?;
-            *watched = true;
+            let closed = {
+                let mut state = self.state.lock();
+                state.watched = !state.closed;
+                state.closed
+            };
+            if closed {
+                // It ended while it was waited for, and whoever ended it had nothing to stop.
+                node.broker.unwatch(&self.name);
+                return Ok(Synced::Live);
+            }
         }
         let from = self.state.lock().replica.read_from();
         let from = from.map_or(ReadFrom::Tail, ReadFrom::After);
@@ -222,6 +242,8 @@ pub(crate) fn jitter(pause: Duration) -> Duration {
 const RING: usize = 1_024;
 /// Members woken under one lock.
 const CHUNK: usize = 64;
+/// Places looked at under one lock.
+const SCAN: usize = 4_096;
 /// The largest room whose members are woken by whoever publishes.
 const INLINE: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -26,7 +26,7 @@ pub enum Step {
 impl Batch {
     /// An empty batch that is full at `limit` bytes; it is passed by at most one message and its mark.
     pub fn new(limit: usize) -> Self {
-        Self { parts: VecDeque::new(), bytes: 0, messages: 0, limit }
+        Self { parts: VecDeque::new(), bytes: 0, messages: 0, limit: limit.max(1) }
     }
 
     /// Its parts, oldest first, for taking.

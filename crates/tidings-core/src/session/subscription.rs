@@ -1,6 +1,9 @@
 //! A session's cursors.
 
-use super::work::{Entered, Joined};
+use super::{
+    task::Task,
+    work::{Entered, Joined},
+};
 use crate::{
     Cursor, Message, Notice, Position, RoomName,
     broker::{ReadFrom, Slice},
@@ -37,8 +40,11 @@ impl std::fmt::Debug for Subscriptions {
 struct Subscription {
     membership: Membership,
     reader: Reader,
-    /// The range read that the reader waits for.
-    read: Option<Pin<Box<dyn Future<Output = Slice> + Send>>>,
+    /// Bytes that the reader may have at hand.
+    bytes: usize,
+    /// The range read that the reader waits for. A task of its own, for the session may not be polled for a while,
+    /// and would keep its turn from others.
+    read: Option<Task<Slice>>,
 }
 
 /// Something for the client.
@@ -75,13 +81,15 @@ impl Subscriptions {
         self.slots.try_remove(key);
     }
 
-    pub(super) fn fill(&mut self, key: usize, entered: Entered) {
+    pub(super) fn fill(&mut self, key: usize, entered: Entered, bytes: usize) {
         let Entered { membership, reader } = entered;
         let name = membership.room.name.clone();
-        if let Err(at) = self.sorted.binary_search_by(|(room, _)| room.cmp(&name)) {
-            self.sorted.insert(at, (name, key));
+        match self.sorted.binary_search_by(|(room, _)| room.cmp(&name)) {
+            Err(at) => self.sorted.insert(at, (name, key)),
+            // Joined meanwhile on another way; to be in a room twice would be to hear everything twice.
+            Ok(_) => return self.release(key),
         }
-        self.slots[key] = Some(Subscription { membership, reader, read: None });
+        self.slots[key] = Some(Subscription { membership, reader, bytes, read: None });
     }
 
     pub(super) fn remove_room(&mut self, room: &RoomName) {
@@ -121,6 +129,27 @@ impl Subscriptions {
         next
     }
 
+    /// The word that a room has ended, right after its last message: the two go out together, or a cursor between
+    /// them would say less than was meant.
+    pub(super) fn take_end(&mut self, key: usize) -> Option<Notice> {
+        let subscription = self.slots.get_mut(key)?.as_mut()?;
+        if !subscription.reader.is_end_due() {
+            return None;
+        }
+        let given = subscription.reader.give();
+        let Some(Given::End { id }) = given else { return None };
+        Some(Notice::End { room: subscription.membership.room.name.clone(), id })
+    }
+
+    /// Takes it as said that rooms have ended whose last message the client already had.
+    pub(super) fn skip_ends(&mut self) {
+        for (_, slot) in &mut self.slots {
+            if let Some(one) = slot.as_mut().filter(|one| one.reader.is_at_end()) {
+                one.reader.give();
+            }
+        }
+    }
+
     /// Polls the range reads under way; those whose answer is in are `ready`.
     pub(super) fn poll_reads(&mut self, cx: &mut Context<'_>, ready: &mut VecDeque<usize>) -> bool {
         let Self { slots, reading, .. } = self;
@@ -156,7 +185,7 @@ impl Subscription {
             Fill::Some => Next::Turn,
             Fill::Nothing => Next::Nothing,
             Fill::Read(from) => {
-                self.read = Some(Box::pin(read(Arc::clone(node), name(), from)));
+                self.read = Some(Task::spawn(read(Arc::clone(node), name(), from)));
                 Next::Nothing
             }
         }
@@ -165,9 +194,11 @@ impl Subscription {
     /// Whether a range read was under way and is done.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(read) = &mut self.read else { return true };
-        let Poll::Ready(slice) = read.as_mut().poll(cx) else { return false };
+        let Poll::Ready(slice) = Pin::new(read).poll(cx) else { return false };
         self.read = None;
-        self.reader.read(slice);
+        if let Some(slice) = slice {
+            self.reader.read(slice, self.bytes);
+        }
         true
     }
 }

@@ -1,6 +1,6 @@
 //! Doing what a client asks for.
 
-use super::{Mailbox, subscription::PAGE};
+use super::{Mailbox, subscription::PAGE, task::Task};
 use crate::{
     Command, Denied, From, Identity, NameError, Notice, Position, RoomName,
     broker::BrokerError,
@@ -160,9 +160,13 @@ pub(super) async fn enter(
             Ok(reader) => return Ok::<_, JoinError>(reader),
             Err(read) => read,
         };
-        let _turn = node.reads.acquire().await;
-        let slice = node.broker.read(&room, read, PAGE).await.map_err(|_| JoinError::Unavailable)?;
-        Ok(Reader::begin_with(membership.room.rooms.kind(), read, slice))
+        let (reads, name) = (Arc::clone(&node), room.clone());
+        let slice = Task::spawn(async move {
+            let _turn = reads.reads.acquire().await;
+            reads.broker.read(&name, read, PAGE).await
+        });
+        let slice = slice.await.and_then(Result::ok).ok_or(JoinError::Unavailable)?;
+        Ok(Reader::begin_with(membership.room.rooms.kind(), read, slice, node.limits.batch))
     };
     let reader = timeout(node.limits.join_wait, begun).await.map_err(|_| JoinError::Unavailable)??;
     Ok(Entered { membership, reader })
@@ -210,5 +214,11 @@ async fn publish(
     if let Some(who) = &who {
         node.gate.publish(who, &room, &event).await?;
     }
+    // A key is its sender's own: nobody can use up another's, nor the application's.
+    let key = key.map(|key| match who.as_ref().map(Identity::name) {
+        None => format!("inside {key}"),
+        Some(None) => format!("anonymous {key}"),
+        Some(Some(name)) => format!("user {} {name} {key}", name.len()),
+    });
     node.publish(room, event, key).await
 }

@@ -139,13 +139,13 @@ impl Link {
             State::Beginning(read, answer @ None) => *answer = Some(broker.read(*read, limit)),
             State::Beginning(read, answer) => {
                 let slice = answer.take().expect("answered");
-                let reader = Reader::begin_with(Kind::Log, *read, slice);
+                let reader = Reader::begin_with(Kind::Log, *read, slice, 1_000);
                 self.begun(reader);
             }
             State::Reading(_, Some((read, answer @ None))) => *answer = Some(broker.read(*read, limit)),
             State::Reading(reader, read @ Some(_)) => {
                 let (_, answer) = read.take().expect("under way");
-                reader.read(answer.expect("answered"));
+                reader.read(answer.expect("answered"), 1_000);
             }
             State::Reading(reader, read) => match reader.give() {
                 Some(given) => self.wire.push_back(Wire::Given(given)),

@@ -3,8 +3,8 @@
 use crate::encode::{Format, KEEP_ALIVE, Sse, put_retry};
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderName, HeaderValue, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
 };
 use http_body::Frame;
 use std::{
@@ -37,7 +37,16 @@ impl Endpoint for EventStream {
     }
 
     fn answer(&self, hub: Hub, request: Request) -> Answering {
-        Box::pin(async move { open(hub, request).await.unwrap_or_else(Refusal::into_response) })
+        Box::pin(async move {
+            let browser =
+                request.head.headers.get_all(ACCEPT).iter().any(|accept| accept == "text/event-stream");
+            match open(hub, request).await {
+                Ok(response) => response,
+                // A browser takes any error for final; what is over soon must not be one.
+                Err(refusal) if browser && refusal.status() == StatusCode::SERVICE_UNAVAILABLE => later(),
+                Err(refusal) => refusal.into_response(),
+            }
+        })
     }
 }
 
@@ -58,13 +67,25 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
         return Ok(no_content());
     }
     let stream = Stream::new(session, limits.batch, limits.heartbeat);
-    let mut response = Response::new(Body::stream(stream));
+    Ok(answer(Body::stream(stream)))
+}
+
+/// An event stream that says when to come back, and ends.
+fn later() -> Response<Body> {
+    let mut text = BytesMut::from(&b": not now\n"[..]);
+    put_retry(LATER, &mut text);
+    text.extend_from_slice(b"\n");
+    answer(Body::from(text.freeze()))
+}
+
+fn answer(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // Also no transformation: a proxy that compresses would hold events back until its buffer is full.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 /// The body: pulls from the session, and says that it is alive when there is nothing to say.
@@ -138,3 +159,5 @@ impl http_body::Body for Stream {
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Milliseconds after which a browser that lost the connection comes back.
 const RETRY: [u32; 2] = [1_000, 3_000];
+/// The same where the server has too much to do.
+const LATER: [u32; 2] = [5_000, 15_000];

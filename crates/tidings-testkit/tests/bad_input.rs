@@ -171,6 +171,12 @@ async fn a_node_takes_only_so_many_rooms() {
     let refused = get(&server, "/realtime/poll?room=d").await;
     says(&refused, 503, "busy");
     assert_eq!(refused.header("retry-after"), "2");
+    // A browser's stream would never come back after an error.
+    let browser = ["accept: text/event-stream"];
+    let later =
+        request(server.address(), "GET", "/realtime/sse?room=d", &browser, "").await.expect("an answer");
+    assert_eq!((later.status, later.header("content-type")), (200, "text/event-stream"));
+    assert!(later.body.starts_with(b": not now\nretry: "), "{:?}", later.body);
     assert_eq!(get(&server, "/realtime/poll?room=a").await.status, 200);
     // A room that nobody is in any more makes place.
     clients.pop();

@@ -57,7 +57,7 @@ const FACADE: &str = "tidings";
 const TRANSPORTS: &[(&str, &[&str])] = &[
     ("sse", &["tidings-sse"]),
     ("long-poll", &["tidings-long-poll"]),
-    ("ws", &["tidings-ws", "tungstenite"]),
+    ("ws", &["tidings-ws", "tungstenite", "flate2"]),
 ];
 
 #[cfg(test)]

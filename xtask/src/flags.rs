@@ -20,6 +20,7 @@ pub(crate) enum Task {
     /// Check the hand-overs between threads under every interleaving (loom)
     Loom,
     Browser(Browser),
+    Autobahn(Autobahn),
 }
 
 /// Run everything a change must pass, in order, and print a summary
@@ -60,6 +61,8 @@ pub(crate) enum Step {
     Examples,
     /// The browser tests pass
     Browser,
+    /// The fast set of the Autobahn suite passes, where its folder is there
+    Autobahn,
 }
 
 /// Check the house rules: dependency arrows, file sizes, where a cfg may stand, reasons that must be given
@@ -93,4 +96,19 @@ pub(crate) struct Browser {
     pub(crate) headed: bool,
     /// Run only the tests whose name matches (a regular expression)
     pub(crate) filter: Option<String>,
+}
+
+/// Run the Autobahn suite against the echo server of `tidings-ws`, or with its client
+///
+/// Needs the conformance folder, which TIDINGS_CONFORMANCE names or which stands beside the checkout as
+/// `../shared/conformance`; it makes its own environment on first use. Reports go to `autobahn/` under the target
+/// folder.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Autobahn {
+    /// Run every case, which takes minutes, and not the fast set
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Test our client against the suite's server
+    #[arg(long)]
+    pub(crate) client: bool,
 }

@@ -1,5 +1,6 @@
 //! The tasks of this repository: `cargo xtask ci` is what a change must pass, `cargo xtask --help` lists the rest.
 
+mod autobahn;
 mod browser;
 mod ci;
 mod features;
@@ -39,5 +40,6 @@ fn perform(task: &Task) -> Result<()> {
         Task::Test(flags) => test::run(flags),
         Task::Loom => loom::run(),
         Task::Browser(flags) => browser::run(&workspace, flags),
+        Task::Autobahn(flags) => autobahn::run(&workspace, flags),
     }
 }

@@ -1,6 +1,7 @@
 //! Running commands: each is shown before it runs, and a failure names the command that failed.
 
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -62,6 +63,14 @@ impl Cmd {
         String::from_utf8(output.stdout).with_context(|| format!("`{}` did not write UTF-8", self.shown()))
     }
 
+    /// Starts the command and lets it run; it ends with what is returned. Its output goes nowhere, but for lines
+    /// that are asked for if `output` is piped.
+    pub(crate) fn start(&self, output: Stdio) -> Result<Running> {
+        println!("$ {} &", self.shown());
+        let child = self.command().stdin(Stdio::null()).stdout(output).stderr(Stdio::null()).spawn();
+        Ok(Running { child: child.with_context(|| format!("cannot start `{}`", self.program))? })
+    }
+
     /// Asks in silence: the command's standard output, or nothing when it is missing or fails.
     pub(crate) fn probe(&self) -> Option<String> {
         let output = self.command().stdin(Stdio::null()).output().ok()?;
@@ -92,6 +101,30 @@ impl Cmd {
             command.current_dir(directory);
         }
         command
+    }
+}
+
+/// A command that runs until this is dropped.
+pub(crate) struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// The next line that the command writes to standard output; what follows it is not read.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if let Some(output) = self.child.stdout.take() {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended by itself needs no more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -99,6 +99,14 @@ impl Command {
     /// # Errors
     /// `bad_json`, `bad_command`, `bad_room`, `bad_event`, `bad_cursor` or `bad_key`, with what was wrong.
     pub fn parse(text: &[u8]) -> Result<Self, CommandError> {
+        if text.trim_ascii_start().first() == Some(&b'[') {
+            // A list of values is no object, although its values might be taken for fields in their order.
+            return Err(CommandError {
+                reference: None,
+                code: "bad_command",
+                message: "a command is a JSON object; this is an array".to_owned(),
+            });
+        }
         let raw: Raw<'_> = serde_json::from_slice(text).map_err(|error| CommandError {
             reference: None,
             code: if error.is_data() { "bad_command" } else { "bad_json" },
@@ -114,7 +122,7 @@ impl Command {
     /// Where the text is neither, or has more than `max` commands, in full; else each command on its own.
     pub fn parse_many(text: &[u8], max: usize) -> Result<Vec<Result<Self, CommandError>>, CommandError> {
         if text.trim_ascii_start().first() != Some(&b'[') {
-            return Self::parse(text).map(|command| vec![Ok(command)]);
+            return Ok(vec![Self::parse(text)]);
         }
         let raws: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| CommandError {
             reference: None,
@@ -207,6 +215,7 @@ mod tests {
         assert_eq!(code("{"), "bad_json");
         assert_eq!(code("[]"), "bad_command");
         assert_eq!(code("7"), "bad_command");
+        assert_eq!(code(r#"["leave",1,"a"]"#), "bad_command");
         assert_eq!(code("{}"), "bad_command");
         assert_eq!(code(r#"{"type":"dance"}"#), "bad_command");
         assert_eq!(code(r#"{"type":"join"}"#), "bad_command");

@@ -29,6 +29,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
     task::JoinHandle,
+    time::Instant,
 };
 
 /// The node: its rooms, its sessions and its broker. A handle; cloning it is cheap.
@@ -54,6 +55,8 @@ pub(crate) struct Node {
     dirty: Arc<deliver::Dirty>,
     /// Rooms that need a range read; a broker's hand-over must not do it itself.
     resyncs: Mutex<Vec<Arc<Room>>>,
+    /// When rooms were last evicted for want of place.
+    evicted: Mutex<Option<Instant>>,
     /// The background task, and the runtime that it is on.
     background: Mutex<Option<(Handle, JoinHandle<()>)>>,
 }

@@ -24,8 +24,8 @@ pub struct Reader {
     taken: VecDeque<Arc<Message>>,
     /// Whether it had caught up with the room once; if it falls off the history then, it was too slow.
     live: bool,
-    /// The head of the ring when the reader was found to be ahead of it, and asked the history about it.
-    ahead: Option<Position>,
+    /// The cursor and the head of the ring when the reader was found to be ahead of it, and asked the history.
+    ahead: Option<(Position, Position)>,
     end: End,
 }
 
@@ -163,9 +163,9 @@ impl Reader {
         let from = match (self.kind, ring.locate(self.cursor)) {
             // It has been on a node that was ahead of this one, and waits, for it never goes back; or the history
             // was cut short behind it. The broker knows, and is asked once for each head.
-            (_, Place::Newer) if self.ahead == Some(ring.head()) => return Fill::Nothing,
+            (_, Place::Newer) if self.ahead == Some((self.cursor, ring.head())) => return Fill::Nothing,
             (_, Place::Newer) => {
-                self.ahead = Some(ring.head());
+                self.ahead = Some((self.cursor, ring.head()));
                 return Fill::Read(ReadFrom::After(self.cursor));
             }
             (Kind::Log | Kind::Ephemeral, Place::At(at)) => at,

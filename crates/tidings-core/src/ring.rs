@@ -111,6 +111,15 @@ impl Ring {
         }
     }
 
+    /// Drops the oldest message, as if it were over a bound. Answers its weight; none if there is none.
+    pub fn drop_oldest(&mut self) -> Option<usize> {
+        let oldest = self.entries.pop_front()?;
+        let weight = oldest.message.event().weight();
+        self.base = oldest.message.position();
+        self.bytes -= weight;
+        Some(weight)
+    }
+
     /// Forgets everything; the next message follows `head`.
     pub fn reset(&mut self, head: Position) {
         *self = Self::new(head, self.retention);

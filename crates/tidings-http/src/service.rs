@@ -39,10 +39,13 @@ impl Service {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Adds an endpoint.
+    /// Adds an endpoint, in place of the one that had its path.
     #[must_use]
     pub fn endpoint(self, endpoint: impl Endpoint) -> Self {
-        self.with(|shared| shared.endpoints.push(Arc::new(endpoint)))
+        self.with(|shared| {
+            shared.endpoints.retain(|other| other.path() != endpoint.path());
+            shared.endpoints.push(Arc::new(endpoint));
+        })
     }
 
     /// Sets the path below which the endpoints stand, such as `/live`.

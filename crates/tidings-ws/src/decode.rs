@@ -2,7 +2,7 @@
 //!
 //! A [`Decoder`] is fed whatever a read gave and gives messages that borrow from it when they lie there
 //! whole, which is the common case and costs no copy. Of anything unfinished it keeps its own copy, never
-//! larger than the limits allow, and frees it with the message: between messages a decoder holds no memory
+//! larger than the limits allow (an eighth more of a compressed message), and frees it with the message: between messages a decoder holds no memory
 //! but itself.
 
 mod error;
@@ -12,7 +12,7 @@ mod partial;
 pub use self::error::ProtocolError;
 
 use self::{
-    header::{Frame, Head, Rules},
+    header::{Begun, Frame, Head, Rules},
     partial::Partial,
 };
 use crate::{
@@ -90,6 +90,7 @@ pub struct Decoder {
     /// The payload of a control frame that is begun and not finished.
     control: Vec<u8>,
     role: Role,
+    deflate: bool,
 }
 
 #[derive(Debug)]
@@ -105,7 +106,17 @@ enum Stage {
 impl Decoder {
     /// A decoder for what the other end sends to us, the `role`. Nothing is allocated.
     pub fn new(role: Role, limits: Limits) -> Self {
-        Self { limits, stage: Stage::Header(Head::default()), message: None, control: Vec::new(), role }
+        let stage = Stage::Header(Head::default());
+        Self { limits, stage, message: None, control: Vec::new(), role, deflate: false }
+    }
+
+    /// Whether compression was [agreed](crate::extension::Agreed), without which a compressed message ends the
+    /// connection. Each must be compressed without what came before it (`no_context_takeover`, RFC 7692 §7.1.1).
+    ///
+    /// A message that comes in pieces is inflated when it is whole; inflating stops at the limit.
+    pub fn deflate(mut self, agreed: bool) -> Self {
+        self.deflate = agreed;
+        self
     }
 
     /// Takes bytes off the front of `input` until they make a message, and gives it; `None` means that the
@@ -146,7 +157,11 @@ impl Decoder {
                     let rules = Rules {
                         role: self.role,
                         limits: self.limits,
-                        begun: self.message.as_ref().map(|message| message.len()),
+                        deflate: self.deflate,
+                        begun: self
+                            .message
+                            .as_ref()
+                            .map(|message| Begun { len: message.len(), compressed: message.is_compressed() }),
                     };
                     let Some(frame) = head.read(input, &rules)? else { return Ok(None) };
                     self.stage = Stage::Payload(frame);
@@ -226,6 +241,9 @@ impl Decoder {
         let ends = frame.fin && frame.remaining == 0;
         match data {
             // The whole message lies in the input.
+            _ if ends && frame.compressed && self.message.is_none() => {
+                return partial::inflate(data, piece, self.limits.message).map(Some);
+            }
             Data::Text if ends && self.message.is_none() => {
                 let text = str::from_utf8(piece).map_err(|_| ProtocolError::InvalidUtf8)?;
                 return Ok(Some(Incoming::Text(Cow::Borrowed(text))));
@@ -235,12 +253,14 @@ impl Decoder {
             }
             _ => {}
         }
-        let message = self.message.get_or_insert_with(|| Box::new(Partial::new(data)));
+        let message = self.message.get_or_insert_with(|| {
+            Box::new(if frame.compressed { Partial::compressed(data) } else { Partial::new(data) })
+        });
         message.push(piece, frame, self.limits.message)?;
         if !ends {
             return Ok(None);
         }
-        self.message.take().map(|message| message.finish()).transpose()
+        self.message.take().map(|message| message.finish(self.limits.message)).transpose()
     }
 }
 

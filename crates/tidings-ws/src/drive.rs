@@ -1,13 +1,13 @@
 //! The coat around the machines: owns the connection's stream and its timer.
 
 use crate::{
+    buffer,
     close::{CLOSE_TIMEOUT, CloseFrame, Closing, Phase},
     decode::{Decoder, Incoming, Limits, Role},
     frame::{put_close, put_ping, put_pong},
 };
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
-    cell::RefCell,
     collections::VecDeque,
     future::{Future, poll_fn},
     io::{self, IoSlice},
@@ -59,12 +59,12 @@ struct Leaving {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(crate) fn new(io: S, session: Session, limits: &tidings_core::Limits) -> Self {
+    pub(crate) fn new(io: S, session: Session, limits: &tidings_core::Limits, deflate: bool) -> Self {
         let now = Instant::now();
         Self {
             io,
             session,
-            decoder: Decoder::new(Role::Server, Limits::new(limits.message, limits.message)),
+            decoder: Decoder::new(Role::Server, Limits::new(limits.message, limits.message)).deflate(deflate),
             closing: Closing::new(),
             batch: Batch::new(limits.batch),
             out: VecDeque::new(),
@@ -201,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.take(&mut unread);
             return Ok(true);
         }
-        BUFFER.with_borrow_mut(|buffer| {
+        buffer::lend(|buffer| {
             let mut read = ReadBuf::new(buffer);
             match Pin::new(&mut self.io).poll_read(cx, &mut read) {
                 Poll::Pending => Ok(false),
@@ -347,11 +347,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
         leaving.or_else(|| self.closing.deadline().map(Instant::from_std))
     }
-}
-
-thread_local! {
-    /// One read buffer a thread: an idle connection holds none.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
 }
 
 /// Slices of one write.

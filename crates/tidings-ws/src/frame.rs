@@ -3,7 +3,11 @@
 //! Every function appends to `out` and cannot fail. `mask` is `None` at a server and a fresh, unpredictable
 //! key for each frame at a client (§5.3).
 
-use crate::{close, mask};
+use crate::{
+    close,
+    deflate::{self, Window},
+    mask,
+};
 use bytes::{BufMut, BytesMut};
 use tungstenite::protocol::frame::{
     FrameHeader,
@@ -16,9 +20,7 @@ pub const MAX_CONTROL: usize = 125;
 /// Appends the header of a frame with `len` bytes of payload; with a `mask`, the payload must be written
 /// masked.
 pub fn put_header(opcode: OpCode, fin: bool, len: usize, mask: Option<[u8; 4]>, out: &mut BytesMut) {
-    FrameHeader { is_final: fin, opcode, mask, ..FrameHeader::default() }
-        .format(len as u64, &mut out.writer())
-        .expect("a BytesMut takes every byte");
+    write(FrameHeader { is_final: fin, opcode, mask, ..FrameHeader::default() }, len, out);
 }
 
 /// How many bytes [`put_header`] writes: 2 to 14.
@@ -42,6 +44,22 @@ pub fn put_text(text: &str, mask: Option<[u8; 4]>, out: &mut BytesMut) {
 pub fn put_binary(payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
     put(OpCode::Data(Data::Binary), payload, mask, out);
 }
+
+/// Appends a message in one frame, compressed if that makes it shorter (RFC 7692 §6.1), for a peer with which that
+/// was [agreed](crate::extension::Agreed). Messages under [`MIN_COMPRESSED`] bytes are not tried.
+pub fn put_compressed(data: Data, payload: &[u8], window: Window, mask: Option<[u8; 4]>, out: &mut BytesMut) {
+    let opcode = OpCode::Data(data);
+    let compressed = (payload.len() >= MIN_COMPRESSED).then(|| deflate::compress(payload, window));
+    match compressed.filter(|compressed| compressed.len() < payload.len()) {
+        Some(compressed) => {
+            put_payload(FrameHeader { opcode, mask, rsv1: true, ..FrameHeader::default() }, &compressed, out);
+        }
+        None => put(opcode, payload, mask, out),
+    }
+}
+
+/// The shortest message that [`put_compressed`] compresses, in bytes: below, little is won.
+pub const MIN_COMPRESSED: usize = 128;
 
 /// Appends a ping; of the payload, the first [`MAX_CONTROL`] bytes are sent.
 pub fn put_ping(payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
@@ -76,14 +94,23 @@ pub fn put_close(code: CloseCode, reason: &str, mask: Option<[u8; 4]>, out: &mut
 /// The longest reason of a close frame, in bytes: what the code leaves of a control frame.
 pub const MAX_REASON: usize = MAX_CONTROL - CODE;
 
-fn put(opcode: OpCode, payload: &[u8], key: Option<[u8; 4]>, out: &mut BytesMut) {
+fn put(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
+    put_payload(FrameHeader { opcode, mask, ..FrameHeader::default() }, payload, out);
+}
+
+fn put_payload(header: FrameHeader, payload: &[u8], out: &mut BytesMut) {
+    let key = header.mask;
     out.reserve(header_len(payload.len(), key.is_some()) + payload.len());
-    put_header(opcode, true, payload.len(), key, out);
+    write(header, payload.len(), out);
     let start = out.len();
     out.extend_from_slice(payload);
     if let Some(key) = key {
         let _ = mask::apply(&mut out[start..], key);
     }
+}
+
+fn write(header: FrameHeader, len: usize, out: &mut BytesMut) {
+    header.format(len as u64, &mut out.writer()).expect("a BytesMut takes every byte");
 }
 
 /// The longest prefix of at most `max` bytes which ends between two characters.

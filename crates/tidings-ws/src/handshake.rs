@@ -3,11 +3,12 @@
 //! Header fields that are lists are read as lists: over several lines, in any case where the specification
 //! says so, among other members ("Connection: keep-alive, Upgrade").
 
+use crate::extension::Agreed;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{
-        ALLOW, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
+        ALLOW, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
     request::Parts,
 };
@@ -23,6 +24,9 @@ pub struct Accept {
     /// The value of `Sec-WebSocket-Protocol`: the client's first choice among what we support. If there is
     /// none, the header must be absent (§4.2.2), and the connection stands without a subprotocol.
     pub protocol: Option<&'static str>,
+    /// Compression, if it is agreed; [`check`] leaves it out, for it is the caller's to
+    /// [`negotiate`](crate::extension::negotiate). `Sec-WebSocket-Extensions` is in the answer only with it.
+    pub deflate: Option<Agreed>,
 }
 
 impl Accept {
@@ -37,6 +41,9 @@ impl Accept {
         headers.insert(SEC_WEBSOCKET_ACCEPT, key);
         if let Some(protocol) = self.protocol {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        }
+        if let Some(deflate) = self.deflate {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.header());
         }
         response
     }
@@ -120,7 +127,7 @@ pub fn check(parts: &Parts, supported: &[&'static str]) -> Result<Accept, Handsh
         return Err(HandshakeError::Version);
     }
     let key = only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(HandshakeError::Key)?;
-    Ok(Accept { key: derive_accept_key(key), protocol: choose_protocol(headers, supported) })
+    Ok(Accept { key: derive_accept_key(key), protocol: choose_protocol(headers, supported), deflate: None })
 }
 
 /// The first subprotocol offered that is supported: the order of the offer is the client's preference (§4.1).

@@ -1,11 +1,14 @@
-//! WebSocket for Tidings: a message layer without I/O (RFC 6455), and the endpoint over hyper.
+//! WebSocket for Tidings: a message layer without I/O (RFC 6455, compression RFC 7692), and the endpoint over hyper.
 //!
 //! The message layer reads no socket, asks for no time and holds no buffer while a connection is idle. A driver
 //! reads into any buffer it likes, for example one that all connections of a thread share, and hands the
 //! bytes to the [`Decoder`](decode::Decoder), which keeps only what is not finished; [`frame`] writes frames;
 //! [`Closing`](close::Closing) says when a connection ends and how; [`handshake`] judges the request that
-//! starts it. The same code serves both ends of a connection. [`WebSocket`] is the endpoint `GET …/ws`, which
-//! drives them over hyper.
+//! starts it, and [`extension`] what it offers. The same code serves both ends of a connection. [`WebSocket`] is
+//! the endpoint `GET …/ws`, which drives them over hyper.
+//!
+//! For WebSockets without Tidings there is [`Socket`], a `Stream` and `Sink` of [`Message`]s over any stream of
+//! bytes: [`upgrade`] gives one to a server, [`connect`] to a client.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -23,15 +26,27 @@
 //! # Ok::<(), tidings_ws::decode::ProtocolError>(())
 //! ```
 
+mod buffer;
 pub mod close;
+mod connect;
 pub mod decode;
+pub mod deflate;
 mod drive;
 mod encode;
+pub mod extension;
 pub mod frame;
 pub mod handshake;
 mod mask;
+mod message;
 mod server;
+mod socket;
+mod upgrade;
 mod utf8;
 
+pub use connect::{ConnectError, connect};
+pub use handshake::HandshakeError;
+pub use message::{Message, Text};
 pub use server::WebSocket;
+pub use socket::{Socket, SocketError};
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+pub use upgrade::upgrade;

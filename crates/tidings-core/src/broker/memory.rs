@@ -21,8 +21,8 @@ use tokio::time::Instant;
 /// other. A room of which nothing is left is forgotten; should it come back, it begins at an offset that no
 /// forgotten room has reached, so an old cursor is never taken for a new one.
 ///
-/// All histories together are bounded ([`with_bytes`](Self::with_bytes)); beyond that nothing is published until some
-/// have aged.
+/// All histories together are bounded ([`with_bytes`](Self::with_bytes)). Beyond that a room makes place in its own, and
+/// one that has nothing to give takes no event.
 pub struct MemoryBroker {
     bytes: AtomicUsize,
     most: usize,
@@ -38,6 +38,8 @@ struct Histories {
     floor: u64,
     /// When they were last gone through, which takes the map from everybody else for as long.
     swept: Option<Instant>,
+    /// When that was last done because there were too many.
+    pressed: Option<Instant>,
 }
 
 struct History {
@@ -48,6 +50,8 @@ struct History {
     used: Instant,
     /// Nobody comes back to it with a cursor.
     ephemeral: bool,
+    /// Bytes dropped for the sake of the event that is being published, and not yet counted.
+    shed: usize,
 }
 
 impl Default for MemoryBroker {
@@ -93,9 +97,13 @@ impl MemoryBroker {
         let history = match rooms.by_name.get(room) {
             Some(history) => Arc::clone(history),
             None => {
-                if rooms.by_name.len() >= ROOMS {
-                    // Under such pressure rooms are not remembered for the sake of their quiet.
-                    self.sweep(&mut rooms, Instant::now(), Duration::ZERO);
+                let now = Instant::now();
+                let rested = |at: Instant| now.saturating_duration_since(at) >= SWEEP;
+                if rooms.by_name.len() >= ROOMS && rooms.pressed.is_none_or(rested) {
+                    // Under such pressure rooms are not remembered for the sake of their quiet. Not at every call,
+                    // for it takes the map from everybody.
+                    rooms.pressed = Some(now);
+                    self.sweep(&mut rooms, now, Duration::ZERO);
                 }
                 if rooms.by_name.len() >= ROOMS {
                     return Err(BrokerError::Unavailable(format!("there are {ROOMS} rooms already")));
@@ -107,6 +115,7 @@ impl MemoryBroker {
                     watches: 0,
                     used: Instant::now(),
                     ephemeral: false,
+                    shed: 0,
                 }));
                 rooms.by_name.insert(room.clone(), Arc::clone(&history));
                 history
@@ -159,14 +168,25 @@ impl MemoryBroker {
         let now = Instant::now();
         let Publish { room, event, key, rooms } = publish;
         let stored = rooms.kind() != Kind::Ephemeral;
-        if stored && self.bytes.load(Relaxed).saturating_add(event.weight()) > self.most {
-            return Err(BrokerError::Unavailable("the histories are as large as they may be".to_owned()));
-        }
+        let weight = event.weight();
+        // Held until every lock is released: a node that ends comes back here to say so.
+        let nodes: Vec<_> = self.sinks.lock().iter().filter_map(Weak::upgrade).collect();
         self.with(&room, |history| {
             history.used = now;
             history.ephemeral = !stored;
             if let Some(first) = key.as_deref().and_then(|key| history.keys.find(key, now)) {
-                return first;
+                return Ok(first);
+            }
+            if stored {
+                history.ring.trim(now);
+                // Where all histories together are too large, a room makes place in its own.
+                while self.bytes.load(Relaxed).saturating_add(weight) > self.most + history.shed {
+                    let Some(bytes) = history.ring.drop_oldest() else {
+                        return Err(BrokerError::Unavailable(FULL.to_owned()));
+                    };
+                    history.shed += bytes;
+                }
+                history.shed = 0;
             }
             let follows = history.ring.head();
             let position = self.position(&room, follows.offset + 1);
@@ -186,13 +206,9 @@ impl MemoryBroker {
             };
             // Under the lock, or two publishers could hand over in another order than they stored. A sink only
             // appends to a ring and wakes.
-            for sink in self.sinks.lock().iter() {
-                if let Some(sink) = sink.upgrade() {
-                    sink.live(Arc::clone(&message));
-                }
-            }
-            position
-        })
+            nodes.iter().for_each(|node| node.live(Arc::clone(&message)));
+            Ok(position)
+        })?
     }
 
     fn read_now(&self, room: &RoomName, from: ReadFrom, limit: usize) -> Slice {
@@ -256,6 +272,7 @@ impl Broker for MemoryBroker {
 /// made up by clients cannot fill the memory.
 const ROOMS: usize = 250_000;
 const SWEEP: Duration = Duration::from_secs(5);
+const FULL: &str = "the histories are as large as they may be together";
 
 #[cfg(test)]
 mod tests {
@@ -289,8 +306,12 @@ mod tests {
         };
         let refused = (0..100).position(|number| publish(number).is_err()).expect("a bound");
         assert!((7..10).contains(&refused), "{refused} events of {} bytes", event.weight());
-        // A room that trims as it takes would not grow, but is not told apart: it waits like any other.
-        assert!(publish(0).is_err());
+        // A room that has something makes place in its own history, and grows no more.
+        for _ in 0..5 {
+            assert!(publish(0).is_ok());
+            assert!(broker.bytes.load(Relaxed) <= 10_000);
+        }
+        assert_eq!(broker.read_now(&RoomName::new("0").unwrap(), ReadFrom::Start, 9).messages.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,6 +92,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             dirty: Arc::new(Dirty::default()),
             resyncs: Default::default(),
             background: Default::default(),
+            evicted: Default::default(),
         });
         let sink: Weak<Node> = Arc::downgrade(&node);
         node.broker.attach(sink);

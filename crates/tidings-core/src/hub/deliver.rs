@@ -50,9 +50,9 @@ impl Node {
             return Some(room.enter(mailbox, subscription));
         }
         let mut evicted = Vec::new();
-        if rooms.len() >= self.limits.node_rooms {
+        let now = Instant::now();
+        if rooms.len() >= self.limits.node_rooms && self.may_evict(now) {
             // Rooms that nobody is in make place at once.
-            let now = Instant::now();
             rooms.retain(|_, room| {
                 let end = room.close_if_empty(now, Duration::ZERO);
                 if end {
@@ -60,9 +60,9 @@ impl Node {
                 }
                 !end
             });
-            if rooms.len() >= self.limits.node_rooms {
-                return None;
-            }
+        }
+        if rooms.len() >= self.limits.node_rooms {
+            return None;
         }
         let room = Arc::new(Room::new(name.clone(), self.rules.of(name)));
         rooms.insert(name.clone(), Arc::clone(&room));
@@ -91,6 +91,16 @@ impl Node {
         for room in rooms.iter().filter(|room| room.take_watched()) {
             self.broker.unwatch(&room.name);
         }
+    }
+
+    /// Whether to look for rooms to evict: not at every call, for it takes the map from everybody.
+    fn may_evict(&self, now: Instant) -> bool {
+        let mut last = self.evicted.lock();
+        let may = last.is_none_or(|last| now.saturating_duration_since(last) >= EVICTION);
+        if may {
+            *last = Some(now);
+        }
+        may
     }
 
     /// As the node ends.
@@ -182,6 +192,8 @@ async fn run(node: Weak<Node>, dirty: Arc<Dirty>) {
     }
 }
 
+/// The least time between two looks for rooms to evict.
+const EVICTION: Duration = Duration::from_millis(100);
 /// Pieces of rooms that are served before anything else is looked at.
 const TURNS: usize = 64;
 

@@ -103,7 +103,11 @@ impl Subscriptions {
     pub(super) fn joined(&self, room: &RoomName) -> Option<Joined> {
         let at = self.sorted.binary_search_by(|(name, _)| name.cmp(room)).ok()?;
         let subscription = self.slots.get(self.sorted[at].1)?.as_ref()?;
-        Some(Joined { room: room.clone(), cursor: subscription.reader.cursor(), recovered: true })
+        Some(Joined {
+            room: room.clone(),
+            cursor: subscription.reader.cursor(),
+            recovered: !subscription.reader.is_before_gap(),
+        })
     }
 
     /// Whether this is true of every room's reader, and there is one.

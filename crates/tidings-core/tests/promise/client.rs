@@ -1,161 +1,191 @@
-//! A client: the real reader on some node, and a network between them that may break at any moment.
+//! A model client: what it receives, and what it must never receive.
 
-use crate::{broker::Broker, node::Node, world::Tally};
-use std::collections::VecDeque;
-use tidings_core::{
-    From, GapReason, Kind, Position,
-    broker::{ReadFrom, Slice},
-    reader::{Fill, Given, Reader},
+use crate::{
+    broker::ModelBroker,
+    counts::Counts,
+    session::{Frame, Session},
 };
+use std::sync::Arc;
+use tidings_core::{From, GapReason, Kind, Message, Position};
 
-#[derive(Default)]
+/// Whether what was seen keeps the promise; if not, what was seen.
+pub(crate) type Verdict = Result<(), String>;
+
+/// A client. It knows nothing but what it has received.
+///
+/// What it checks, by kind of room:
+/// - log: a message is the direct successor, in some branch that was the broker's history once, of where the client
+///   stands: the message before, the position of a gap, or the cursor it joined at. A gap because of trimming or
+///   slowness leads forward within the epoch. A message comes twice only if a gap of reason `epoch` was told in
+///   between, for such a gap means that the application forgets what it knew;
+/// - latest: a message is newer than where the client stands, and there is no gap but that of an epoch;
+/// - ephemeral: no gap, and within one session messages in the order they were published, none twice.
 pub(crate) struct Client {
-    link: Option<Link>,
-    /// What it would come back with: the text of the last position it was given.
-    cursor: Option<String>,
-    /// The event after which the next must come; none just after a gap.
-    last: Option<Position>,
-    /// Where the last gap said that things go on.
-    after_gap: Option<Position>,
-    pub(crate) accepted: u64,
-}
-
-pub(crate) struct Link {
-    pub(crate) node: usize,
-    state: State,
-    /// On its way from the node to the client.
-    wire: VecDeque<Wire>,
-}
-
-enum State {
-    /// A range read must say where the reader begins: asked for, then answered as of some moment.
-    Beginning(ReadFrom, Option<Slice>),
-    Reading(Reader, Option<(ReadFrom, Option<Slice>)>),
-}
-
-enum Wire {
-    Joined { cursor: Position, recovered: bool },
-    Given(Given),
+    pub(crate) session: Option<Session>,
+    /// Where it stands by what it has received. None: it has no cursor.
+    pub(crate) at: Option<Position>,
+    /// The last message it has received.
+    pub(crate) last: Option<Position>,
+    /// By tag, whether the message was received since the last gap of reason `epoch`.
+    seen: Vec<bool>,
+    /// It was told that it is not recovered: a gap must come.
+    owed_gap: bool,
+    /// What it asked for.
+    asked: From,
 }
 
 impl Client {
-    pub(crate) fn node(&self) -> Option<usize> {
-        self.link.as_ref().map(|link| link.node)
+    pub(crate) fn new() -> Self {
+        Self { session: None, at: None, last: None, seen: Vec::new(), owed_gap: false, asked: From::Now }
     }
 
-    /// Connects to a node that knows its room. `fresh`: where to begin without a cursor.
-    pub(crate) fn connect(&mut self, at: usize, node: &Node, fresh: From, tally: &mut Tally) {
-        if !node.replica.is_known() {
-            return;
+    /// Loses its cursor and all it knows: another client in its place.
+    pub(crate) fn forget(&mut self, counts: &mut Counts) {
+        self.disconnect(counts);
+        *self = Self::new();
+    }
+
+    /// The connection breaks; what is in flight is gone.
+    pub(crate) fn disconnect(&mut self, counts: &mut Counts) {
+        if let Some(session) = self.session.take() {
+            counts.cut += session.wire.len() as u64;
+            let gaps = session.wire.iter().filter(|frame| matches!(frame, Frame::Gap { .. }));
+            counts.cut_gaps += gaps.count() as u64;
         }
-        let from = match &self.cursor {
-            Some(text) => From::After(text.parse().expect("a cursor is read back")),
-            None => fresh,
+    }
+
+    /// From where it asks to go on: by the text of its cursor, as a client has it.
+    pub(crate) fn wish(&self, fresh: From) -> Result<From, String> {
+        let Some(at) = self.at else { return Ok(fresh) };
+        let text = at.to_string();
+        let position = text.parse().map_err(|_| format!("its own cursor {text} is not understood"))?;
+        Ok(From::After(position))
+    }
+
+    pub(crate) fn connected(&mut self, kind: Kind, asked: From, session: Session) {
+        self.asked = asked;
+        self.owed_gap = false;
+        self.session = Some(session);
+        if kind == Kind::Ephemeral {
+            (self.at, self.last) = (None, None);
+        }
+    }
+
+    /// Takes the next frame in flight, and checks it.
+    pub(crate) fn receive(
+        &mut self,
+        kind: Kind,
+        calm: bool,
+        broker: &ModelBroker,
+        counts: &mut Counts,
+    ) -> Result<bool, String> {
+        let Some(frame) = self.session.as_mut().and_then(|session| session.wire.pop_front()) else {
+            return Ok(false);
         };
-        tally.resumes += u64::from(self.cursor.is_some());
-        let mut link =
-            Link { node: at, state: State::Beginning(ReadFrom::Start, None), wire: VecDeque::new() };
-        match Reader::begin(Kind::Log, from, node.replica.ring()) {
-            Ok(reader) => link.begun(reader),
-            Err(read) => link.state = State::Beginning(read, None),
+        let owed = std::mem::take(&mut self.owed_gap);
+        if owed && !matches!(frame, Frame::Gap { .. }) {
+            return Err(format!("not recovered, but {frame:?} instead of a gap"));
         }
-        self.link = Some(link);
-    }
-
-    /// What is on the wire, and whatever the node had read ahead, is gone.
-    pub(crate) fn disconnect(&mut self) {
-        self.link = None;
-    }
-
-    /// The node's side goes one step on.
-    pub(crate) fn step(&mut self, node: &Node, broker: &Broker, limit: usize, tally: &mut Tally) {
-        if let Some(link) = &mut self.link {
-            link.step(node, broker, limit, tally);
-        }
-    }
-
-    /// The client takes what is next on the wire. Answers whether there was anything.
-    pub(crate) fn receive(&mut self, broker: &Broker, tally: &mut Tally) -> bool {
-        let Some(wire) = self.link.as_mut().and_then(|link| link.wire.pop_front()) else { return false };
-        match wire {
-            Wire::Joined { cursor, recovered } => match &self.cursor {
-                Some(known) => {
-                    assert_eq!(*known, cursor.to_string(), "joined elsewhere; recovered: {recovered}")
-                }
-                None => {
-                    assert!(recovered, "nobody who is new misses anything");
-                    self.cursor = Some(cursor.to_string());
-                    self.last = Some(cursor);
-                }
-            },
-            Wire::Given(Given::Gap { id, reason }) => {
-                match reason {
-                    GapReason::Trimmed => tally.trimmed += 1,
-                    GapReason::Slow => tally.slow += 1,
-                    _ => tally.epoch += 1,
-                }
-                if let Some(last) = self.last.filter(|_| reason != GapReason::Epoch) {
-                    assert!(
-                        id.epoch == last.epoch && id.offset > last.offset,
-                        "{reason} from {last} to {id}"
-                    );
-                }
-                self.cursor = Some(id.to_string());
-                self.last = None;
-                self.after_gap = Some(id);
+        match frame {
+            Frame::Joined { cursor, recovered } => self.joined(kind, calm, cursor, recovered, broker)?,
+            Frame::Gap { .. } if calm => {
+                return Err("a gap though nothing was ever trimmed or rewritten".into());
             }
-            Wire::Given(Given::End { .. }) => panic!("no room ends here"),
-            Wire::Given(Given::Message(message)) => {
-                let position = message.position();
-                let before = broker.predecessors[&position];
-                let expected = self.last.or(self.after_gap).expect("joined before any event");
-                assert_eq!(
-                    before, expected,
-                    "{position} came after {expected}, but was published after {before}"
-                );
-                assert_eq!(message.follows(), before);
-                self.cursor = Some(position.to_string());
-                self.last = Some(position);
-                self.accepted += 1;
-                tally.events += 1;
+            Frame::Gap { id, reason } => {
+                counts.gap(reason);
+                self.gap(kind, id, reason, broker)?;
+            }
+            Frame::End { id } => {
+                counts.ended += 1;
+                let is_last = broker.event(id).is_some_and(|message| message.event().is_last());
+                if kind != Kind::Ephemeral && (self.at != Some(id) || !is_last) {
+                    return Err(format!("told of an end at {id}, stands at {:?}", self.at));
+                }
+            }
+            Frame::Message(message) => {
+                counts.accepted += 1;
+                self.message(kind, &message, broker)?;
             }
         }
-        true
+        Ok(true)
     }
 
-    pub(crate) fn has_caught_up(&self, broker: &Broker) -> bool {
-        self.cursor.as_deref() == Some(&*broker.head().to_string())
-    }
-}
-
-impl Link {
-    fn begun(&mut self, reader: Reader) {
-        self.wire.push_back(Wire::Joined { cursor: reader.cursor(), recovered: !reader.is_before_gap() });
-        self.state = State::Reading(reader, None);
-    }
-
-    fn step(&mut self, node: &Node, broker: &Broker, limit: usize, tally: &mut Tally) {
-        match &mut self.state {
-            State::Beginning(read, answer @ None) => *answer = Some(broker.read(*read, limit)),
-            State::Beginning(read, answer) => {
-                let slice = answer.take().expect("answered");
-                let reader = Reader::begin_with(Kind::Log, *read, slice, 1_000);
-                self.begun(reader);
+    fn joined(
+        &mut self,
+        kind: Kind,
+        calm: bool,
+        cursor: Position,
+        recovered: bool,
+        broker: &ModelBroker,
+    ) -> Verdict {
+        match (kind, self.asked) {
+            (Kind::Log, From::After(asked)) if cursor != asked => {
+                return Err(format!("joined at {cursor}, asked for {asked}"));
             }
-            State::Reading(_, Some((read, answer @ None))) => *answer = Some(broker.read(*read, limit)),
-            State::Reading(reader, read @ Some(_)) => {
-                let (_, answer) = read.take().expect("under way");
-                reader.read(answer.expect("answered"), 1_000);
+            (Kind::Latest, From::After(asked))
+                if cursor.epoch != asked.epoch || cursor.offset < asked.offset =>
+            {
+                return Err(format!("joined at {cursor}, which is before {asked}"));
             }
-            State::Reading(reader, read) => match reader.give() {
-                Some(given) => self.wire.push_back(Wire::Given(given)),
-                None => {
-                    if let Fill::Read(from) = reader.fill(node.replica.ring(), 1_000) {
-                        tally.deep += 1;
-                        *read = Some((from, None));
-                    }
-                }
-            },
+            (Kind::Log, From::Start) if calm && cursor != broker.origin() => {
+                return Err(format!("joined at {cursor}, not at the start"));
+            }
+            _ => {}
         }
+        if !broker.knows(cursor) {
+            return Err(format!("joined at {cursor}, where nothing ever was"));
+        }
+        self.at = Some(cursor);
+        self.owed_gap = !recovered;
+        Ok(())
+    }
+
+    fn gap(&mut self, kind: Kind, id: Position, reason: GapReason, broker: &ModelBroker) -> Verdict {
+        let Some(at) = self.at else { return Err("a gap before it joined".into()) };
+        if !broker.knows(id) {
+            return Err(format!("a gap to {id}, where nothing ever was"));
+        }
+        match (kind, reason) {
+            (Kind::Log | Kind::Latest, GapReason::Epoch) => self.seen.fill(false),
+            (Kind::Log, _) if id.epoch == at.epoch && id.offset > at.offset => {}
+            (Kind::Log, _) => return Err(format!("a gap ({reason}) from {at} to {id} is not forward")),
+            _ => return Err(format!("a gap ({reason}) in a room of kind {kind:?}")),
+        }
+        self.at = Some(id);
+        Ok(())
+    }
+
+    fn message(&mut self, kind: Kind, message: &Arc<Message>, broker: &ModelBroker) -> Verdict {
+        let position = message.position();
+        let Some(event) = broker.event(position).filter(|event| Arc::ptr_eq(event, message)) else {
+            return Err(format!("{position} was never published"));
+        };
+        let Some(at) = self.at else { return Err("a message before it joined".into()) };
+        match kind {
+            Kind::Log if event.follows() != at => {
+                let follows = event.follows();
+                return Err(format!(
+                    "{position} follows {follows}, but the client stands at {at}: a silent gap"
+                ));
+            }
+            Kind::Latest if position.epoch != at.epoch || position.offset <= at.offset => {
+                return Err(format!("{position} after {at}: it goes back"));
+            }
+            // Tags count the events of the run.
+            Kind::Ephemeral if self.last.is_some_and(|last| last.tag >= position.tag) => {
+                return Err(format!("{position} after {:?}: a repeat, or out of order", self.last));
+            }
+            _ => {}
+        }
+        let tag = usize::from(position.tag);
+        if self.seen.len() <= tag {
+            self.seen.resize(tag + 64, false);
+        }
+        if std::mem::replace(&mut self.seen[tag], true) && kind != Kind::Ephemeral {
+            return Err(format!("{position} came twice"));
+        }
+        self.at = Some(position);
+        self.last = Some(position);
+        Ok(())
     }
 }

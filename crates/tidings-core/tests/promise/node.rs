@@ -1,97 +1,131 @@
-//! A node: the real replica, at the end of a line that loses, repeats and reorders.
+//! A model node: the real replica behind a live channel that loses, repeats and reorders.
 
-use crate::{broker::Broker, world::Chance};
+use crate::{
+    broker::{ModelBroker, RangeRead},
+    counts::Counts,
+    rng::Rng,
+};
 use std::{collections::VecDeque, sync::Arc};
 use tidings_core::{
     Message, Retention,
-    broker::{ReadFrom, Slice},
+    broker::ReadFrom,
     ingest::{Ingest, Replica, Synced},
+    ring::Ring,
 };
 use tokio::time::Instant;
 
+/// A node with the real [`Replica`].
 pub(crate) struct Node {
     pub(crate) replica: Replica,
-    line: VecDeque<Arc<Message>>,
-    read: Option<Read>,
-    now: Instant,
+    /// The live channel.
+    channel: VecDeque<Arc<Message>>,
+    read: Option<RangeRead>,
+    retention: Retention,
 }
 
-/// A range read under way: asked for, then answered by the broker as it was at some moment, then received.
-enum Read {
-    Asked,
-    Answered(Slice),
+/// How bad a live channel is, in percent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Channel {
+    pub(crate) loss: usize,
+    pub(crate) repeat: usize,
+    pub(crate) reorder: usize,
 }
 
 impl Node {
-    pub(crate) fn new(ring: usize, now: Instant) -> Self {
-        let retention = Retention { count: ring, bytes: usize::MAX, age: std::time::Duration::from_secs(60) };
-        Self { replica: Replica::new(retention), line: VecDeque::new(), read: Some(Read::Asked), now }
+    pub(crate) fn new(retention: Retention) -> Self {
+        let mut replica = Replica::new(retention);
+        let read = Some(RangeRead::new(from(&mut replica)));
+        Self { replica, channel: VecDeque::new(), read, retention }
     }
 
-    /// The broker hands a message over.
-    pub(crate) fn hand_over(&mut self, message: &Arc<Message>, chance: &mut Chance) {
-        match chance.below(12) {
-            0 => {}
-            1 => self.line.extend([Arc::clone(message), Arc::clone(message)]),
-            2 => {
-                let at = chance.below(self.line.len() as u64 + 1) as usize;
-                self.line.insert(at, Arc::clone(message));
+    /// The process begins anew. What is on its way to it still is.
+    pub(crate) fn restart(&mut self) {
+        let channel = std::mem::take(&mut self.channel);
+        *self = Self { channel, ..Self::new(self.retention) };
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        self.replica.ring()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.channel.len()
+    }
+
+    pub(crate) fn send(&mut self, message: &Arc<Message>) {
+        self.channel.push_back(Arc::clone(message));
+    }
+
+    /// The channel hands over one message, or loses it, or keeps it for another time as well.
+    pub(crate) fn deliver(&mut self, channel: Channel, now: Instant, rng: &mut Rng, counts: &mut Counts) {
+        let mut at = 0;
+        if self.channel.len() > 1 && rng.percent(channel.reorder) {
+            at = rng.below(self.channel.len());
+            counts.reordered += u64::from(at > 0);
+        }
+        if rng.percent(channel.loss) {
+            counts.lost += u64::from(self.channel.remove(at).is_some());
+        } else if rng.percent(channel.repeat) {
+            if let Some(message) = self.channel.get(at).cloned() {
+                counts.repeated += 1;
+                self.ingest(message, now, counts);
             }
-            _ => self.line.push_back(Arc::clone(message)),
+        } else if let Some(message) = self.channel.remove(at) {
+            self.ingest(message, now, counts);
         }
     }
 
-    /// Takes the next message off the line. Answers whether that led to a range read.
-    pub(crate) fn take(&mut self) -> bool {
-        let Some(message) = self.line.pop_front() else { return false };
-        let resync = self.replica.ingest(message, self.now) == Ingest::Resync;
-        if resync {
-            self.read = Some(Read::Asked);
+    fn ingest(&mut self, message: Arc<Message>, now: Instant, counts: &mut Counts) {
+        match self.replica.ingest(message, now) {
+            Ingest::Appended => {}
+            Ingest::Duplicate => counts.duplicates += 1,
+            Ingest::Held => counts.held += 1,
+            Ingest::Resync => {
+                counts.resyncs += 1;
+                self.begin_read();
+            }
         }
-        resync
     }
 
-    /// The line breaks, and what was on it is lost.
-    pub(crate) fn disconnect(&mut self) {
-        self.line.clear();
-        self.check();
+    /// All that is on its way is lost.
+    pub(crate) fn drop_channel(&mut self) {
+        self.channel.clear();
     }
 
-    /// The node compares itself with the history.
-    pub(crate) fn check(&mut self) {
+    /// The broker says that something may have been lost.
+    pub(crate) fn lose(&mut self) {
         if self.replica.lost() {
-            self.read = Some(Read::Asked);
+            self.begin_read();
         }
     }
 
-    /// A range read goes one step on.
-    pub(crate) fn step_read(&mut self, broker: &Broker, limit: usize) {
-        self.read = match self.read.take() {
-            None => None,
-            Some(Read::Asked) => {
-                let from = self.replica.read_from().map_or(ReadFrom::Tail, ReadFrom::After);
-                Some(Read::Answered(broker.read(from, limit)))
-            }
-            Some(Read::Answered(slice)) => match self.replica.synced(&slice, self.now) {
-                Synced::Live => None,
-                Synced::Again => Some(Read::Asked),
-            },
-        };
+    fn begin_read(&mut self) {
+        self.read = Some(RangeRead::new(from(&mut self.replica)));
     }
 
-    /// No fault any more: what is on the line arrives, and the node is brought up to date.
-    pub(crate) fn settle(&mut self, broker: &Broker, limit: usize) {
-        while !self.line.is_empty() {
-            self.take();
-        }
-        self.check();
-        for _ in 0..4 * (broker.len() + 10) {
-            if self.read.is_none() {
-                break;
-            }
-            self.step_read(broker, limit);
-        }
-        assert!(self.replica.is_live(), "a node that is not disturbed comes up to date");
-        assert_eq!(self.replica.ring().head(), broker.head());
+    pub(crate) fn is_reading(&self) -> bool {
+        self.read.is_some()
     }
+
+    /// One step of the range read that is under way, if one is.
+    pub(crate) fn step_read(
+        &mut self,
+        broker: &ModelBroker,
+        limit: usize,
+        failing: bool,
+        now: Instant,
+        counts: &mut Counts,
+    ) {
+        let Some(read) = &mut self.read else { return };
+        let Some(slice) = read.step(broker, limit, failing, counts) else { return };
+        self.read = None;
+        if self.replica.synced(&slice, now) == Synced::Again {
+            counts.again += 1;
+            self.begin_read();
+        }
+    }
+}
+
+fn from(replica: &mut Replica) -> ReadFrom {
+    replica.read_from().map_or(ReadFrom::Tail, ReadFrom::After)
 }

@@ -51,6 +51,9 @@ pub enum ProtocolError {
     /// A text message or a close reason is not UTF-8 (§8.1).
     #[error("invalid UTF-8")]
     InvalidUtf8,
+    /// A compressed message does not inflate (RFC 7692 §7.2.2).
+    #[error("invalid compressed data")]
+    Compression,
     /// A close frame has a body of one byte, where its code takes two (§5.5.1).
     #[error("close frame with half a code")]
     CloseBody,
@@ -60,11 +63,12 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The code to close with (RFC 6455 §7.4.1): 1009 for a limit, 1007 for text that is none, else 1002.
+    /// The code to close with (RFC 6455 §7.4.1): 1009 for a limit, 1007 for a payload that is not what it says (RFC 7692
+    /// names no code for one that does not inflate), else 1002.
     pub fn close_code(&self) -> CloseCode {
         match self {
             Self::FrameTooLarge { .. } | Self::MessageTooLarge { .. } => CloseCode::Size,
-            Self::InvalidUtf8 => CloseCode::Invalid,
+            Self::InvalidUtf8 | Self::Compression => CloseCode::Invalid,
             _ => CloseCode::Protocol,
         }
     }

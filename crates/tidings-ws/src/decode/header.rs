@@ -1,7 +1,7 @@
 //! Frame headers (RFC 6455 §5.2), judged as early as their bytes allow.
 
 use super::{Limits, ProtocolError, Role, take};
-use crate::{frame, mask};
+use crate::{deflate::compressed_limit, frame, mask};
 use std::io::Cursor;
 use tungstenite::protocol::frame::{
     FrameHeader,
@@ -14,6 +14,8 @@ pub(super) struct Frame {
     /// Never a reserved one.
     pub(super) opcode: OpCode,
     pub(super) fin: bool,
+    /// The first frame of a compressed message.
+    pub(super) compressed: bool,
     /// Turned to where the next byte of the payload stands.
     pub(super) key: Option<mask::Key>,
     /// Bytes of payload still to come.
@@ -25,8 +27,18 @@ pub(super) struct Frame {
 pub(super) struct Rules {
     pub(super) role: Role,
     pub(super) limits: Limits,
-    /// The length so far of the message that is begun, if one is.
-    pub(super) begun: Option<usize>,
+    /// Compression is agreed.
+    pub(super) deflate: bool,
+    /// The message that is begun, if one is.
+    pub(super) begun: Option<Begun>,
+}
+
+/// A message whose first frame was seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    /// Bytes of payload so far.
+    pub(super) len: usize,
+    pub(super) compressed: bool,
 }
 
 /// The bytes of a header that did not come at once. Of no use once the header is read.
@@ -84,9 +96,15 @@ impl Rules {
         if header.len(len) != header_len || len >> 63 != 0 {
             return Err(ProtocolError::LengthEncoding);
         }
-        let remaining = self.check_len(header.opcode, len)?;
+        let remaining = self.check_len(header.opcode, header.rsv1, len)?;
         Ok(Some((
-            Frame { opcode: header.opcode, fin: header.is_final, key: header.mask, remaining },
+            Frame {
+                opcode: header.opcode,
+                fin: header.is_final,
+                compressed: header.rsv1,
+                key: header.mask,
+                remaining,
+            },
             header_len,
         )))
     }
@@ -94,10 +112,13 @@ impl Rules {
     /// What the first two bytes show, as far as they are there.
     fn check_start(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(()) };
-        if first & RESERVED != 0 {
+        let opcode = OpCode::from(first & OPCODE);
+        // RSV1 is compression's, and stands on the first frame of a message alone (RFC 7692 §6.1, §6.2).
+        let may_compress = self.deflate && matches!(opcode, OpCode::Data(Data::Text | Data::Binary));
+        let reserved = if may_compress { RESERVED & !RSV1 } else { RESERVED };
+        if first & reserved != 0 {
             return Err(ProtocolError::ReservedBits);
         }
-        let opcode = OpCode::from(first & OPCODE);
         match opcode {
             OpCode::Data(Data::Reserved(code)) => return Err(ProtocolError::ReservedOpcode(code)),
             OpCode::Data(Data::Continue) if self.begun.is_none() => {
@@ -124,16 +145,21 @@ impl Rules {
     }
 
     /// The limits for data frames, asked before any memory is taken for the payload.
-    fn check_len(&self, opcode: OpCode, len: u64) -> Result<usize, ProtocolError> {
+    ///
+    /// They are for what the application gets; a compressed payload may be a little larger, and what comes out of
+    /// it is measured then.
+    fn check_len(&self, opcode: OpCode, compressed: bool, len: u64) -> Result<usize, ProtocolError> {
         let Limits { frame, message } = self.limits;
+        let compressed = compressed || self.begun.is_some_and(|begun| begun.compressed);
+        let room = |limit| if compressed { compressed_limit(limit) } else { limit };
         let len = usize::try_from(len).map_err(|_| ProtocolError::FrameTooLarge { limit: frame })?;
         if matches!(opcode, OpCode::Control(_)) {
             return Ok(len);
         }
-        if len > frame {
+        if len > room(frame) {
             return Err(ProtocolError::FrameTooLarge { limit: frame });
         }
-        if len > message.saturating_sub(self.begun.unwrap_or(0)) {
+        if len > room(message).saturating_sub(self.begun.map_or(0, |begun| begun.len)) {
             return Err(ProtocolError::MessageTooLarge { limit: message });
         }
         Ok(len)
@@ -141,8 +167,9 @@ impl Rules {
 }
 
 const FIN: u8 = 0x80;
-/// RSV1 to RSV3. No extension is agreed on, so none may be set; one that is would be let through here.
+/// RSV1 to RSV3.
 const RESERVED: u8 = 0x70;
+const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 const MASK: u8 = 0x80;
 /// Two bytes, a length of eight and a key of four.

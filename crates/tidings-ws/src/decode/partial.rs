@@ -1,14 +1,27 @@
 //! A message that did not come at once: in fragments, or in a frame longer than a read.
 
 use super::{Incoming, ProtocolError, header::Frame};
-use crate::utf8::Tail;
+use crate::{
+    deflate::{self, compressed_limit},
+    utf8::Tail,
+};
 use std::borrow::Cow;
 use tungstenite::protocol::frame::coding::Data;
 
 #[derive(Debug)]
 pub(super) enum Partial {
-    Text { text: String, tail: Tail },
+    Text {
+        text: String,
+        tail: Tail,
+    },
     Binary(Vec<u8>),
+    /// The payload of a compressed message as it came, to be inflated when it is whole. To inflate it piece by
+    /// piece would save these bytes, of which there are about as many as the limit allows at the most, and cost a
+    /// window of 47 KiB for each begun message.
+    Compressed {
+        data: Data,
+        payload: Vec<u8>,
+    },
 }
 
 impl Partial {
@@ -20,11 +33,20 @@ impl Partial {
         }
     }
 
+    /// A compressed message, of which nothing came yet.
+    pub(super) fn compressed(data: Data) -> Self {
+        Self::Compressed { data, payload: Vec::new() }
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(self, Self::Compressed { .. })
+    }
+
     /// Bytes received.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Text { text, tail } => text.len() + tail.len(),
-            Self::Binary(bytes) => bytes.len(),
+            Self::Binary(bytes) | Self::Compressed { payload: bytes, .. } => bytes.len(),
         }
     }
 
@@ -32,23 +54,36 @@ impl Partial {
     pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Text { text, .. } => text.capacity(),
-            Self::Binary(bytes) => bytes.capacity(),
+            Self::Binary(bytes) | Self::Compressed { payload: bytes, .. } => bytes.capacity(),
         }
     }
 
     /// Appends a piece of `frame`, whose `remaining` bytes do not include it; the message stays within
     /// `limit` bytes since the header was checked.
     pub(super) fn push(&mut self, piece: &[u8], frame: Frame, limit: usize) -> Result<(), ProtocolError> {
+        let frame_end = self.len() + piece.len() + frame.remaining;
+        let limit = if self.is_compressed() { compressed_limit(limit) } else { limit };
+        self.append(piece, frame_end, if frame.fin { frame_end } else { limit })
+    }
+
+    /// Appends what was inflated, if it stays within `limit`.
+    fn push_inflated(&mut self, piece: &[u8], limit: usize) -> Result<(), ProtocolError> {
         let needed = self.len() + piece.len();
-        let frame_end = needed + frame.remaining;
-        let longest = if frame.fin { frame_end } else { limit };
+        if needed > limit {
+            return Err(ProtocolError::MessageTooLarge { limit });
+        }
+        self.append(piece, needed, limit)
+    }
+
+    fn append(&mut self, piece: &[u8], frame_end: usize, longest: usize) -> Result<(), ProtocolError> {
+        let needed = self.len() + piece.len();
         let capacity = room(self.capacity(), needed, frame_end, longest);
         match self {
             Self::Text { text, tail } => {
                 text.reserve_exact(capacity.saturating_sub(text.len()));
                 tail.push(piece, text).map_err(|_| ProtocolError::InvalidUtf8)
             }
-            Self::Binary(bytes) => {
+            Self::Binary(bytes) | Self::Compressed { payload: bytes, .. } => {
                 bytes.reserve_exact(capacity.saturating_sub(bytes.len()));
                 bytes.extend_from_slice(piece);
                 Ok(())
@@ -56,14 +91,22 @@ impl Partial {
         }
     }
 
-    /// The whole message.
-    pub(super) fn finish(self) -> Result<Incoming<'static>, ProtocolError> {
+    /// The whole message, of at most `limit` bytes.
+    pub(super) fn finish(self, limit: usize) -> Result<Incoming<'static>, ProtocolError> {
         match self {
+            Self::Compressed { data, payload } => inflate(data, &payload, limit),
             Self::Text { tail, .. } if !tail.is_empty() => Err(ProtocolError::InvalidUtf8),
             Self::Text { text, .. } => Ok(Incoming::Text(Cow::Owned(text))),
             Self::Binary(bytes) => Ok(Incoming::Binary(Cow::Owned(bytes))),
         }
     }
+}
+
+/// The message which a compressed payload holds. Text is checked as it comes out.
+pub(super) fn inflate(data: Data, payload: &[u8], limit: usize) -> Result<Incoming<'static>, ProtocolError> {
+    let mut message = Partial::new(data);
+    deflate::inflate(payload, |piece| message.push_inflated(piece, limit))?;
+    message.finish(limit)
 }
 
 /// The capacity to have for a message that has `needed` bytes, will have `frame_end` at the end of its

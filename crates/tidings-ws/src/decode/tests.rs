@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod compressed;
 mod streams;
 
 const KEY: [u8; 4] = [0x9a, 0x01, 0xff, 0x42];

@@ -1,6 +1,7 @@
 //! Requests as browsers, proxies and mistaken clients send them.
 
 use super::*;
+use crate::extension::negotiate;
 use http::Request;
 
 /// The request of RFC 6455 §1.3, with the headers of `change` in place of those of the same name; an empty
@@ -149,4 +150,23 @@ fn the_clients_first_supported_subprotocol_is_chosen() {
         let sent = response.headers().get("sec-websocket-protocol");
         assert_eq!(sent.map(HeaderValue::as_bytes), expected.map(str::as_bytes));
     }
+}
+
+#[test]
+fn extensions_are_answered_only_when_agreed_and_never_empty() {
+    for offered in [&[][..], &["x-webkit-deflate-frame"], &["permessage-deflate; bogus=1"], &[""]] {
+        let parts = request(&[("sec-websocket-extensions", offered)]);
+        let mut accept = check(&parts, &[]).unwrap();
+        accept.deflate = negotiate(&parts.headers);
+        assert!(!accept.response().headers().contains_key("sec-websocket-extensions"), "{offered:?}");
+    }
+    let parts =
+        request(&[("sec-websocket-extensions", &["foo", "permessage-deflate; client_max_window_bits"])]);
+    let mut accept = check(&parts, &[]).unwrap();
+    assert_eq!(accept.deflate, None, "it is the caller's to negotiate");
+    accept.deflate = negotiate(&parts.headers);
+    assert_eq!(
+        accept.response().headers()["sec-websocket-extensions"],
+        "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    );
 }

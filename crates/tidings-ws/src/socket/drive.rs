@@ -1,0 +1,175 @@
+//! The steps of a [`Socket`]: what its two halves do in turn, over the machines.
+
+use super::{Socket, SocketError};
+use crate::{
+    buffer,
+    close::{CloseFrame, Phase},
+    decode::ProtocolError,
+    message::Message,
+};
+use bytes::{Buf, BytesMut};
+use std::{
+    future::Future,
+    io, mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep_until},
+};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(super) fn begin_close(&mut self, frame: CloseFrame) {
+        if self.closing.close(now()) {
+            self.out.put(Message::Close(frame));
+            self.stand_down();
+        }
+    }
+
+    /// The close begins, which both halves have to know.
+    fn stand_down(&mut self) {
+        self.pong = None;
+        self.waker.wake_by_ref();
+    }
+
+    /// The connection is gone.
+    fn end(&mut self, failure: SocketError) {
+        // Whoever closes wants the end, in whatever way it comes.
+        if self.closing.phase() == Phase::Open {
+            self.failure = Some(failure);
+        }
+        self.closing.ended();
+        self.rest = BytesMut::new();
+        // Whoever flushes learns that it was in vain.
+        self.unflushed |= self.out.len() > 0;
+        self.out.clear();
+        self.stand_down();
+    }
+
+    /// Writes and flushes everything, and shuts down the write half when all is said.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.out.len() < HIGH
+                && let Some(payload) = self.pong.take()
+            {
+                self.out.put(Message::Pong(payload));
+            }
+            if self.out.len() == 0 {
+                break;
+            }
+            self.unflushed = true;
+            ready!(self.out.poll_write(cx, Pin::new(&mut self.io)))?;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        self.closing.flushed();
+        if self.closing.phase() == Phase::Lingering && !self.shut {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// As much of the writing as can be done now, on the reader's side.
+    pub(super) fn write_on(&mut self, cx: &mut Context<'_>) {
+        if self.closing.phase() != Phase::Done
+            && let Poll::Ready(Err(error)) = self.poll_out(cx)
+        {
+            self.end(error.into());
+        }
+    }
+
+    /// All of the writing, on the writer's side.
+    pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.wakers.wait_as_writer(cx.waker());
+        let waker = self.waker.clone();
+        let cx = &mut Context::from_waker(&waker);
+        self.poll_timer(cx);
+        if self.closing.phase() == Phase::Done {
+            // What was not written by then is dropped.
+            return Poll::Ready(if self.unflushed { Err(SocketError::Closed) } else { Ok(()) });
+        }
+        let written = ready!(self.poll_out(cx));
+        if written.is_err() {
+            self.end(SocketError::Aborted);
+        }
+        Poll::Ready(written.map_err(SocketError::Io))
+    }
+
+    pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) {
+        let Some(deadline) = self.closing.deadline() else { return };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::from_std(deadline))));
+        if timer.as_mut().poll(cx).is_ready() {
+            self.end(SocketError::Aborted);
+        }
+    }
+
+    /// The next message from what was read before.
+    pub(super) fn next_of_rest(&mut self) -> Option<Message> {
+        let mut rest = mem::take(&mut self.rest);
+        let mut input = &mut rest[..];
+        let result = self.decoder.decode(&mut input).map(|incoming| incoming.map(Message::from));
+        let left = input.len();
+        if left > 0 {
+            rest.advance(rest.len() - left);
+            self.rest = rest;
+        }
+        self.judge(result)
+    }
+
+    /// Reads once. The first message is taken out of the shared buffer, what follows is kept.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        buffer::lend(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)) {
+                self.end(error.into());
+                return Poll::Ready(None);
+            }
+            let mut input = read.filled_mut();
+            if input.is_empty() {
+                self.end(SocketError::Aborted);
+            } else if matches!(self.closing.phase(), Phase::Flushing | Phase::Lingering) {
+                self.discarded += input.len();
+                if self.discarded > DISCARD {
+                    self.end(SocketError::Aborted);
+                }
+            } else {
+                let result = self.decoder.decode(&mut input).map(|incoming| incoming.map(Message::from));
+                self.rest.extend_from_slice(input);
+                return Poll::Ready(self.judge(result));
+            }
+            Poll::Ready(None)
+        })
+    }
+
+    /// Sees to control frames and errors.
+    fn judge(&mut self, result: Result<Option<Message>, ProtocolError>) -> Option<Message> {
+        let answer = match &result {
+            Ok(Some(Message::Ping(payload))) if self.closing.phase() == Phase::Open => {
+                self.pong = Some(payload.clone());
+                return result.ok().flatten();
+            }
+            Ok(Some(Message::Close(frame))) => self.closing.receive(now(), frame),
+            Ok(_) => return result.ok().flatten(),
+            Err(error) => self.closing.fail(now(), error),
+        };
+        if let Some(frame) = answer {
+            self.out.put(Message::Close(frame));
+        }
+        self.rest = BytesMut::new();
+        self.stand_down();
+        result.map_err(|error| self.failure = Some(error.into())).ok().flatten()
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Bytes that may wait to be written before senders wait.
+pub(super) const HIGH: usize = 64 << 10;
+/// What is read and thrown away while a peer takes our close frame, which it may do behind a large message.
+const DISCARD: usize = 1 << 20;

@@ -50,8 +50,6 @@ struct History {
     used: Instant,
     /// Nobody comes back to it with a cursor.
     ephemeral: bool,
-    /// Bytes dropped for the sake of the event that is being published, and not yet counted.
-    shed: usize,
 }
 
 impl Default for MemoryBroker {
@@ -115,7 +113,6 @@ impl MemoryBroker {
                     watches: 0,
                     used: Instant::now(),
                     ephemeral: false,
-                    shed: 0,
                 }));
                 rooms.by_name.insert(room.clone(), Arc::clone(&history));
                 history
@@ -179,14 +176,15 @@ impl MemoryBroker {
             }
             if stored {
                 history.ring.trim(now);
-                // Where all histories together are too large, a room makes place in its own.
-                while self.bytes.load(Relaxed).saturating_add(weight) > self.most + history.shed {
-                    let Some(bytes) = history.ring.drop_oldest() else {
-                        return Err(BrokerError::Unavailable(FULL.to_owned()));
-                    };
-                    history.shed += bytes;
+                // Where all histories together are too large, a room makes place in its own, if that is enough.
+                let wanted = self.bytes.load(Relaxed).saturating_add(weight).saturating_sub(self.most);
+                if wanted > history.ring.bytes() {
+                    return Err(BrokerError::Unavailable(FULL.to_owned()));
                 }
-                history.shed = 0;
+                let mut shed = 0;
+                while shed < wanted {
+                    shed += history.ring.drop_oldest().unwrap_or(wanted);
+                }
             }
             let follows = history.ring.head();
             let position = self.position(&room, follows.offset + 1);

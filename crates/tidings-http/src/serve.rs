@@ -120,7 +120,9 @@ fn connection(stream: TcpStream, service: Service, watcher: Watcher, mut stoppin
             .timer(TokioTimer::new())
             .keep_alive_interval(H2_PING)
             .max_header_list_size(HEADER_BYTES as u32)
-            .max_concurrent_streams(H2_STREAMS);
+            .max_concurrent_streams(H2_STREAMS)
+            // WebSockets as streams of a connection (RFC 8441).
+            .enable_connect_protocol();
         // The builder could find out by itself, but would wait for ever.
         let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

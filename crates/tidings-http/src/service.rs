@@ -112,7 +112,7 @@ impl Service {
             return Refusal::of("not_found", "there is nothing at this address").into_response();
         };
         let methods = if endpoint.method() == Method::POST { "POST, OPTIONS" } else { "GET, OPTIONS" };
-        if head.method != endpoint.method() && head.method != Method::OPTIONS {
+        if !endpoint.takes(&head) && head.method != Method::OPTIONS {
             return refuse_method(methods);
         }
         if !allowed {

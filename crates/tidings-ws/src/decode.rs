@@ -110,6 +110,12 @@ impl Decoder {
         Self { limits, stage, message: None, control: Vec::new(), role, deflate: false }
     }
 
+    /// Other limits, for what comes from now on.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// Whether compression was [agreed](crate::extension::Agreed), without which a compressed message ends the
     /// connection. Each must be compressed without what came before it (`no_context_takeover`, RFC 7692 §7.1.1).
     ///

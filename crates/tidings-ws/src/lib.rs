@@ -38,15 +38,16 @@ pub mod frame;
 pub mod handshake;
 mod mask;
 mod message;
+mod outgoing;
 mod server;
 mod socket;
 mod upgrade;
 mod utf8;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{Connect, ConnectError, connect};
 pub use handshake::HandshakeError;
 pub use message::{Message, Text};
 pub use server::WebSocket;
 pub use socket::{Socket, SocketError};
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
-pub use upgrade::upgrade;
+pub use upgrade::{Upgrade, Upgrading, upgrade};

@@ -6,13 +6,13 @@ use crate::{
     extension,
     handshake::{self, HandshakeError},
 };
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, request::Parts};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use tidings_core::Hub;
 use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
 
-/// `GET …/ws` with an upgrade: a WebSocket. Rooms named in the query are entered before the handshake is answered,
+/// `GET …/ws` with an upgrade, or over HTTP/2 an extended CONNECT (RFC 8441): a WebSocket. Rooms named in the query are entered before the handshake is answered,
 /// so that a refusal is an HTTP answer; more may be joined later.
 ///
 /// Clients that offer compression get it (`permessage-deflate`, RFC 7692): a message is compressed once for all of
@@ -47,6 +47,10 @@ impl Endpoint for WebSocket {
         "ws"
     }
 
+    fn takes(&self, head: &Parts) -> bool {
+        head.method == self.method() || handshake::is_extended_connect(head)
+    }
+
     fn answer(&self, hub: Hub, request: Request) -> Answering {
         let compression = self.compression;
         Box::pin(
@@ -78,6 +82,7 @@ async fn upgrade(hub: Hub, request: Request, compression: bool) -> Result<Respon
 fn refuse(error: HandshakeError) -> Refusal {
     let code = match error.status() {
         StatusCode::METHOD_NOT_ALLOWED => "method",
+        StatusCode::NOT_IMPLEMENTED => "protocol",
         StatusCode::UPGRADE_REQUIRED => "upgrade",
         _ => "handshake",
     };

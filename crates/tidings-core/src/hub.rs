@@ -11,7 +11,7 @@ pub(crate) use room::{Membership, Room, jitter};
 
 use crate::{
     CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice, Position,
-    PublishError, RoomName, Session, Subscription, Transport,
+    PublishError, RoomName, Session, Subscription, Transport, Wheel,
     broker::{Broker, Publish},
     gate::Decision,
     policy::Rules,
@@ -43,6 +43,7 @@ pub(crate) struct Node {
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) limits: Limits,
+    wheel: Wheel,
     /// Range reads for sessions that are behind their room's ring: they share the node fairly and cannot flood
     /// the broker.
     pub(crate) reads: Arc<Semaphore>,
@@ -172,6 +173,11 @@ impl Hub {
     /// Asks the gate who it is.
     pub fn connect<'a>(&'a self, head: &'a http::request::Parts) -> Decision<'a, Identity> {
         self.node.gate.connect(head)
+    }
+
+    /// The timer that the node's connections share, for heartbeats and time-outs.
+    pub fn wheel(&self) -> &Wheel {
+        &self.node.wheel
     }
 
     /// The limits.

@@ -39,6 +39,7 @@ mod session;
 mod subscribe;
 mod sync;
 mod transport;
+mod wheel;
 
 pub use broker::{Broker, MemoryBroker};
 pub use command::{Command, CommandError};
@@ -56,3 +57,4 @@ pub use position::{Position, PositionError};
 pub use session::{Batch, JoinError, Joined, PublishError, Session, Step};
 pub use subscribe::{Received, Subscription};
 pub use transport::{Standing, Transport};
+pub use wheel::{Alarm, Wheel};

@@ -9,15 +9,12 @@ use http::{
 use http_body::Frame;
 use std::{
     convert::Infallible,
-    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
-use tidings_core::{Batch, Hub, Session, Step};
+use tidings_core::{Alarm, Batch, Hub, Session, Step, Wheel};
 use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, no_content};
-use tokio::time::{Instant, Sleep, sleep};
 
 /// `GET …/sse?room=…`: an event stream.
 #[derive(Debug, Default)]
@@ -61,12 +58,11 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     };
     let who = hub.connect(&head).await?;
     let session = asked.open(&hub, Arc::new(Sse::new(format, asked.rooms.len())), who).await?;
-    let limits = hub.limits();
     if asked.resumed && session.is_at_end() {
         // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
         return Ok(no_content());
     }
-    let stream = Stream::new(session, limits.batch, limits.heartbeat);
+    let stream = Stream::new(session, &hub);
     Ok(answer(Body::stream(stream)))
 }
 
@@ -93,13 +89,17 @@ struct Stream {
     session: Session,
     batch: Batch,
     opening: Option<Bytes>,
-    heartbeat: Duration,
-    quiet: Pin<Box<Sleep>>,
+    /// How long there may be silence, and since when there is; in ticks of the wheel.
+    heartbeat: u64,
+    quiet: u64,
+    wheel: Wheel,
+    alarm: Alarm,
     ended: bool,
 }
 
 impl Stream {
-    fn new(session: Session, batch: usize, heartbeat: Duration) -> Self {
+    fn new(session: Session, hub: &Hub) -> Self {
+        let wheel = hub.wheel().clone();
         // At once: a client that sees no byte believes that it is still connecting. The time to come back is
         // each client's own.
         let mut opening = BytesMut::from(&b": tidings\n"[..]);
@@ -107,11 +107,13 @@ impl Stream {
         opening.extend_from_slice(b"\n");
         Self {
             session,
-            batch: Batch::new(batch),
+            batch: Batch::new(hub.limits().batch),
             opening: Some(opening.freeze()),
-            heartbeat,
-            quiet: Box::pin(sleep(heartbeat)),
+            heartbeat: wheel.ticks(hub.limits().heartbeat),
+            quiet: wheel.now(),
+            alarm: wheel.alarm(),
             ended: false,
+            wheel,
         }
     }
 
@@ -128,7 +130,7 @@ impl Stream {
         }
         match self.session.poll_batch(cx, &mut self.batch) {
             Poll::Ready(Step::Some) => {
-                self.quiet.as_mut().reset(Instant::now() + self.heartbeat);
+                self.quiet = self.wheel.now();
                 Poll::Ready(self.batch.parts().pop_front())
             }
             Poll::Ready(Step::End(_)) => {
@@ -136,8 +138,8 @@ impl Stream {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                std::task::ready!(self.quiet.as_mut().poll(cx));
-                self.quiet.as_mut().reset(Instant::now() + self.heartbeat);
+                std::task::ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
+                self.quiet = self.wheel.now();
                 Poll::Ready(Some(Bytes::from_static(KEEP_ALIVE)))
             }
         }

@@ -69,11 +69,10 @@ async fn upgrade(hub: Hub, request: Request, compression: bool) -> Result<Respon
     let who = hub.connect(&head).await?;
     let session = asked.open(&hub, Arc::new(Ws::new(deflate)), who).await?;
     let upgraded = hyper::upgrade::on(http::Request::from_parts(head, ()));
-    let limits = *hub.limits();
     tokio::spawn(async move {
         // It fails when the client goes away before the answer has reached it; the session goes with it.
         if let Ok(upgraded) = upgraded.await {
-            Connection::new(TokioIo::new(upgraded), session, &limits, deflate.is_some()).run().await;
+            Connection::new(TokioIo::new(upgraded), session, &hub, deflate.is_some()).run().await;
         }
     });
     Ok(accept.response().map(|()| Body::empty()))

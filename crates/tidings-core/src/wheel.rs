@@ -75,7 +75,8 @@ impl Wheel {
 
     /// A duration in ticks, rounded up.
     pub fn ticks(&self, duration: Duration) -> u64 {
-        ticks(duration, self.shared.tick) + u64::from(duration.as_nanos() % self.shared.tick.as_nanos() > 0)
+        ticks(duration, self.shared.tick)
+            + u64::from(!duration.as_nanos().is_multiple_of(self.shared.tick.as_nanos()))
     }
 
     /// An alarm that is not set.
@@ -115,6 +116,11 @@ impl Alarm {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// The wheel.
+    pub fn wheel(&self) -> &Wheel {
+        &self.wheel
     }
 
     fn unset(&mut self) {

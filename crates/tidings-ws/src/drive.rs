@@ -9,12 +9,12 @@ use crate::{
 };
 use std::{
     collections::VecDeque,
-    future::{Future, poll_fn},
+    future::Future,
     io,
     pin::Pin,
     task::{Context, Poll},
 };
-use tidings_core::{Alarm, Batch, CloseReason, Command, CommandError, Hub, Session, Step, Wheel};
+use tidings_core::{Alarm, Batch, CloseReason, Command, CommandError, Hub, Session, Step};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -46,7 +46,6 @@ pub(crate) struct Connection<S> {
     /// of the wheel, as are the times below.
     heartbeat: u64,
     idle: u64,
-    wheel: Wheel,
     alarm: Alarm,
     /// When the peer last sent anything, or had no chance to because we did not read.
     seen: u64,
@@ -68,8 +67,9 @@ struct Leaving {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(crate) fn new(io: S, session: Session, hub: &Hub, deflate: bool) -> Self {
-        let (limits, wheel) = (hub.limits(), hub.wheel().clone());
+    /// A connection of which `read` was read already.
+    pub(crate) fn new(io: S, read: &[u8], session: Session, hub: &Hub, deflate: bool) -> Self {
+        let (limits, wheel) = (hub.limits(), hub.wheel());
         Self {
             io,
             session,
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             commands: VecDeque::new(),
             waiting: 0,
             unanswered: false,
-            unread: Vec::new(),
+            unread: read.to_vec(),
             leaving: None,
             heartbeat: wheel.ticks(limits.heartbeat),
             idle: wheel.ticks(limits.idle),
@@ -91,16 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             timer: None,
             discarded: 0,
             shut: false,
-            wheel,
         }
     }
 
-    /// Runs the connection to its end. Dropping the future drops the connection and ends the session.
-    pub(crate) async fn run(mut self) {
-        poll_fn(|cx| self.poll(cx)).await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut progress = self.give_commands();
             match self.poll_write(cx) {
@@ -159,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match self.out.poll_write(cx, Pin::new(&mut self.io)) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => {
-                    self.stuck.get_or_insert_with(|| self.wheel.now());
+                    self.stuck.get_or_insert_with(|| self.alarm.wheel().now());
                     return Ok(progress);
                 }
             }
@@ -233,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             return;
         }
-        self.seen = self.wheel.now();
+        self.seen = self.alarm.wheel().now();
         self.pinged = false;
         let mut pong = None;
         while !self.is_full() && self.leaving.is_none() {
@@ -348,7 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.is_held_up() {
             // The silence is ours: whatever the peer has sent waits to be read.
-            self.seen = self.wheel.now();
+            self.seen = self.alarm.wheel().now();
         }
         let asks = !self.pinged && self.closing.phase() == Phase::Open;
         let next = self.seen + if asks { self.heartbeat } else { self.idle };
@@ -356,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.alarm.poll(cx, next).is_pending() {
             return false;
         }
-        let now = self.wheel.now();
+        let now = self.alarm.wheel().now();
         if now >= self.seen + self.idle || self.stuck.is_some_and(|since| now >= since + self.idle) {
             // Gone without a word, or taking nothing; no close frame would reach it.
             self.closing.ended();
@@ -365,6 +359,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.out.write(|out| put_ping(b"", None, out));
         }
         true
+    }
+}
+
+/// Runs the connection to its end. Dropping it drops the stream and ends the session.
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.get_mut().step(cx)
     }
 }
 

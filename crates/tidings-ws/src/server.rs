@@ -7,10 +7,15 @@ use crate::{
     handshake::{self, HandshakeError},
 };
 use http::{Response, StatusCode, request::Parts};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::Upgraded;
+use hyper_util::{
+    rt::TokioIo,
+    server::conn::auto::upgrade::{self, downcast},
+};
 use std::sync::Arc;
-use tidings_core::Hub;
+use tidings_core::{Hub, Session};
 use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
+use tokio::net::TcpStream;
 
 /// `GET …/ws` with an upgrade, or over HTTP/2 an extended CONNECT (RFC 8441): a WebSocket. Rooms named in the query are entered before the handshake is answered,
 /// so that a refusal is an HTTP answer; more may be joined later.
@@ -53,13 +58,11 @@ impl Endpoint for WebSocket {
 
     fn answer(&self, hub: Hub, request: Request) -> Answering {
         let compression = self.compression;
-        Box::pin(
-            async move { upgrade(hub, request, compression).await.unwrap_or_else(Refusal::into_response) },
-        )
+        Box::pin(async move { open(hub, request, compression).await.unwrap_or_else(Refusal::into_response) })
     }
 }
 
-async fn upgrade(hub: Hub, request: Request, compression: bool) -> Result<Response<Body>, Refusal> {
+async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<Body>, Refusal> {
     let head = request.head;
     let mut accept = handshake::check(&head, PROTOCOLS).map_err(refuse)?;
     accept.deflate = compression.then(|| extension::negotiate(&head.headers)).flatten();
@@ -72,10 +75,23 @@ async fn upgrade(hub: Hub, request: Request, compression: bool) -> Result<Respon
     tokio::spawn(async move {
         // It fails when the client goes away before the answer has reached it; the session goes with it.
         if let Ok(upgraded) = upgraded.await {
-            Connection::new(TokioIo::new(upgraded), session, &hub, deflate.is_some()).run().await;
+            run(upgraded, session, &hub, deflate.is_some());
         }
     });
     Ok(accept.response().map(|()| Body::empty()))
+}
+
+/// Runs the connection in a task of its own, which is as small as it can be: on the TCP stream itself, if there is
+/// one below what hyper hands over.
+fn run(upgraded: Upgraded, session: Session, hub: &Hub, deflate: bool) {
+    match downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(upgrade::Parts { io, read_buf, .. }) => {
+            tokio::spawn(Connection::new(io.into_inner(), &read_buf, session, hub, deflate));
+        }
+        Err(upgraded) => {
+            tokio::spawn(Connection::new(TokioIo::new(upgraded), &[], session, hub, deflate));
+        }
+    }
 }
 
 fn refuse(error: HandshakeError) -> Refusal {

@@ -69,6 +69,11 @@ impl Subscriptions {
     }
 
     pub(super) fn reserve(&mut self) -> usize {
+        // Most sessions are in one room, and a vector makes place for four by itself.
+        if self.slots.capacity() == 0 {
+            self.slots = Slab::with_capacity(1);
+            self.sorted.reserve_exact(1);
+        }
         self.slots.insert(None)
     }
 

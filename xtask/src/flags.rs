@@ -21,6 +21,7 @@ pub(crate) enum Task {
     Loom,
     Browser(Browser),
     Autobahn(Autobahn),
+    Bench(Bench),
 }
 
 /// Run everything a change must pass, in order, and print a summary
@@ -111,4 +112,27 @@ pub(crate) struct Autobahn {
     /// Test our client against the suite's server
     #[arg(long)]
     pub(crate) client: bool,
+}
+
+/// Measure, in release builds; give `--help` after the name for what each can be told
+///
+/// Nothing here is judged: figures mean something beside others of the same run. What they were is in the README of the
+/// crate concerned, with the command.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure
+    #[arg(value_enum)]
+    pub(crate) what: What,
+    /// What to hand to the program
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+/// A measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Bytes that an idle connection costs
+    Idle,
+    /// Echo servers of several WebSocket libraries, side by side
+    Echo,
 }

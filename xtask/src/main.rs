@@ -1,6 +1,7 @@
 //! The tasks of this repository: `cargo xtask ci` is what a change must pass, `cargo xtask --help` lists the rest.
 
 mod autobahn;
+mod bench;
 mod browser;
 mod ci;
 mod features;
@@ -41,5 +42,6 @@ fn perform(task: &Task) -> Result<()> {
         Task::Loom => loom::run(),
         Task::Browser(flags) => browser::run(&workspace, flags),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),
+        Task::Bench(flags) => bench::run(&workspace, flags),
     }
 }

@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::{body::Bytes, body::Incoming, service::service_fn, upgrade::Upgraded};
+use hyper::{body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
 use std::{convert::Infallible, env, future::ready};
-use tidings_ws::{Message, Socket, SocketError, decode::Limits, upgrade};
+use tidings_ws::{Message, Socket, SocketError, Upgraded, decode::Limits, upgrade};
 use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::main]
@@ -58,7 +58,7 @@ fn answer(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
-async fn echo(mut socket: Socket<TokioIo<Upgraded>>) -> Result<(), SocketError> {
+async fn echo(mut socket: Socket<Upgraded>) -> Result<(), SocketError> {
     while let Some(message) = socket.next().await {
         let message = message?;
         if matches!(message, Message::Text(_) | Message::Binary(_)) {

@@ -16,5 +16,5 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes of one read.
-const SIZE: usize = 64 << 10;
+/// Bytes of one read: what the kernel gives at a time, and a message of 64 KiB with its header.
+const SIZE: usize = 72 << 10;

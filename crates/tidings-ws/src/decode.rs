@@ -251,7 +251,7 @@ impl Decoder {
                 return partial::inflate(data, piece, self.limits.message).map(Some);
             }
             Data::Text if ends && self.message.is_none() => {
-                let text = str::from_utf8(piece).map_err(|_| ProtocolError::InvalidUtf8)?;
+                let text = simdutf8::basic::from_utf8(piece).map_err(|_| ProtocolError::InvalidUtf8)?;
                 return Ok(Some(Incoming::Text(Cow::Borrowed(text))));
             }
             Data::Binary if ends && self.message.is_none() => {

@@ -41,6 +41,7 @@ mod message;
 mod outgoing;
 mod server;
 mod socket;
+mod stream;
 mod upgrade;
 mod utf8;
 
@@ -49,5 +50,6 @@ pub use handshake::HandshakeError;
 pub use message::{Message, Text};
 pub use server::WebSocket;
 pub use socket::{Socket, SocketError};
+pub use stream::Upgraded;
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 pub use upgrade::{Upgrade, Upgrading, upgrade};

@@ -5,17 +5,12 @@ use crate::{
     encode::Ws,
     extension,
     handshake::{self, HandshakeError},
+    stream::Upgraded,
 };
 use http::{Response, StatusCode, request::Parts};
-use hyper::upgrade::Upgraded;
-use hyper_util::{
-    rt::TokioIo,
-    server::conn::auto::upgrade::{self, downcast},
-};
 use std::sync::Arc;
-use tidings_core::{Hub, Session};
+use tidings_core::Hub;
 use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
-use tokio::net::TcpStream;
 
 /// `GET …/ws` with an upgrade, or over HTTP/2 an extended CONNECT (RFC 8441): a WebSocket. Rooms named in the query are entered before the handshake is answered,
 /// so that a refusal is an HTTP answer; more may be joined later.
@@ -75,23 +70,12 @@ async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<
     tokio::spawn(async move {
         // It fails when the client goes away before the answer has reached it; the session goes with it.
         if let Ok(upgraded) = upgraded.await {
-            run(upgraded, session, &hub, deflate.is_some());
+            let (stream, read) = Upgraded::new(upgraded);
+            // A task of its own, for this one has place for all that came before.
+            tokio::spawn(Connection::new(stream, &read, session, &hub, deflate.is_some()));
         }
     });
     Ok(accept.response().map(|()| Body::empty()))
-}
-
-/// Runs the connection in a task of its own, which is as small as it can be: on the TCP stream itself, if there is
-/// one below what hyper hands over.
-fn run(upgraded: Upgraded, session: Session, hub: &Hub, deflate: bool) {
-    match downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(upgrade::Parts { io, read_buf, .. }) => {
-            tokio::spawn(Connection::new(io.into_inner(), &read_buf, session, hub, deflate));
-        }
-        Err(upgraded) => {
-            tokio::spawn(Connection::new(TokioIo::new(upgraded), &[], session, hub, deflate));
-        }
-    }
 }
 
 fn refuse(error: HandshakeError) -> Refusal {

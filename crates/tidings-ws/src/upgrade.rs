@@ -5,11 +5,10 @@ use crate::{
     extension::{self, Agreed},
     handshake::{self, HandshakeError},
     socket::Socket,
+    stream::Upgraded,
 };
-use bytes::BytesMut;
 use http::{Request, Response};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 use std::{
     future::Future,
     pin::Pin,
@@ -88,15 +87,15 @@ pub struct Upgrading {
 }
 
 impl Future for Upgrading {
-    type Output = hyper::Result<Socket<TokioIo<Upgraded>>>;
+    type Output = hyper::Result<Socket<Upgraded>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let stream = TokioIo::new(ready!(Pin::new(&mut self.upgrade).poll(cx))?);
+        let (stream, read) = Upgraded::new(ready!(Pin::new(&mut self.upgrade).poll(cx))?);
         let mut socket = Socket::new(stream, Role::Server);
         if let Some(agreed) = self.deflate {
             socket = socket.deflate(agreed);
         }
-        Poll::Ready(Ok(socket.after_handshake(BytesMut::new(), self.protocol.map(Box::from))))
+        Poll::Ready(Ok(socket.after_handshake(read.as_ref().into(), self.protocol.map(Box::from))))
     }
 }
 

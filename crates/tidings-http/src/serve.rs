@@ -17,7 +17,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on a listener, until the process ends or, with
@@ -102,6 +102,7 @@ fn connection(stream: TcpStream, service: Service, watcher: Watcher, mut stoppin
     // Events are small and wait for nothing. A socket that refuses the option works all the same.
     let _ = stream.set_nodelay(true);
     tokio::spawn(async move {
+        let begun = Instant::now();
         let http2 = tokio::select! {
             // A peer that says nothing must not wait for ever, nor hold up the end.
             spoken = timeout(HEADER_TIME, speaks_http2(&stream)) => match spoken {
@@ -110,11 +111,13 @@ fn connection(stream: TcpStream, service: Service, watcher: Watcher, mut stoppin
             },
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
+        // What the first bytes took counts, or a peer could have the time twice.
+        let header_time = HEADER_TIME.saturating_sub(begun.elapsed()).max(LEAST_HEADER_TIME);
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
+            .header_read_timeout(header_time)
             .max_buf_size(HEADER_BYTES)
             .http2()
             .timer(TokioTimer::new())
@@ -161,8 +164,9 @@ async fn after_failure(error: &io::Error) {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A head that takes longer is an attack or a lost client.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+/// A head that takes longer is an attack or a lost client. With the least it is given, 10 seconds.
+const HEADER_TIME: Duration = Duration::from_secs(9);
+const LEAST_HEADER_TIME: Duration = Duration::from_secs(1);
 /// Cookies and a cursor over many rooms fit; a flood does not.
 const HEADER_BYTES: usize = 64 << 10;
 /// Finds HTTP/2 peers that have vanished.

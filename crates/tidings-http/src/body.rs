@@ -83,6 +83,8 @@ impl fmt::Debug for Body {
 /// The body of a request, from whatever server.
 pub struct RequestBody {
     body: UnsyncBoxBody<Bytes, BoxError>,
+    /// What its head says of its length, which mapping its frames forgets.
+    announced: SizeHint,
     /// Whether any of it was asked for.
     begun: bool,
 }
@@ -102,8 +104,9 @@ impl RequestBody {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
+        let announced = body.size_hint();
         let body = body.map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())));
-        Self { body: body.map_err(Into::into).boxed_unsync(), begun: false }
+        Self { body: body.map_err(Into::into).boxed_unsync(), announced, begun: false }
     }
 
     /// Whether there is nothing in it, or nothing more.
@@ -113,12 +116,11 @@ impl RequestBody {
 
     /// The whole body, if it has at most `max` bytes; of more, no more than that is kept.
     pub(crate) async fn collect(&mut self, max: usize) -> Result<Bytes, BodyError> {
-        let hint = http_body::Body::size_hint(&self.body);
-        if hint.lower() > max as u64 {
+        if self.announced.lower() > max as u64 {
             return Err(BodyError::TooLarge);
         }
         // Memory follows what came, at most doubling, and never goes past what the body may become.
-        let longest = hint.upper().map_or(max, |upper| max.min(upper as usize));
+        let longest = self.announced.upper().map_or(max, |upper| max.min(upper as usize));
         let mut whole = Vec::new();
         self.begun = true;
         while let Some(frame) = self.body.frame().await {

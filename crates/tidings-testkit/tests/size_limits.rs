@@ -123,6 +123,24 @@ async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_not_asked_for_one_that_is_refused() {
+    let server = Server::start().await;
+    for (field, length, status) in
+        [("X: y", M + 1, "413 "), ("Content-Encoding: gzip", 100, "415 "), ("X: y", M, "100 ")]
+    {
+        let mut stream = TcpStream::connect(server.address()).await.expect("connected");
+        let request = format!(
+            "POST /realtime/send HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{field}\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let head =
+            within(Duration::from_millis(500), "an answer", answer(&mut stream)).await.expect("an answer");
+        assert!(head["HTTP/1.1 ".len()..].starts_with(status), "{head}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn our_client_is_told_and_sends_nothing_again() {
     let server = Server::start().await;
     let mut inside = server.hub().subscribe("a", From::Now).await.expect("let in");

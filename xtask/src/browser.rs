@@ -44,7 +44,8 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
     suites
 }
 
-fn install(directory: &str) -> Result<()> {
+/// Installs what a folder's lock file names, if it is newer than what is there.
+pub(crate) fn install(directory: &str) -> Result<()> {
     let changed =
         |name: &str| fs::metadata(Path::new(directory).join(name)).and_then(|file| file.modified()).ok();
     if is_fresh(changed("package-lock.json"), changed("node_modules/.package-lock.json")) {

@@ -20,6 +20,8 @@ pub(crate) enum Task {
     /// Check the hand-overs between threads under every interleaving (loom)
     Loom,
     Browser(Browser),
+    /// Run Python's `websockets` and chromium against our WebSockets, with compression
+    Interop,
     Autobahn(Autobahn),
     Bench(Bench),
 }
@@ -62,6 +64,8 @@ pub(crate) enum Step {
     Examples,
     /// The browser tests pass
     Browser,
+    /// Python's `websockets` and chromium understand our WebSockets
+    Interop,
     /// The fast set of the Autobahn suite passes, where its folder is there
     Autobahn,
 }

@@ -6,6 +6,7 @@ mod browser;
 mod ci;
 mod features;
 mod flags;
+mod interop;
 mod loom;
 mod run;
 mod setup;
@@ -41,6 +42,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Test(flags) => test::run(flags),
         Task::Loom => loom::run(),
         Task::Browser(flags) => browser::run(&workspace, flags),
+        Task::Interop => interop::run(&workspace),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),
         Task::Bench(flags) => bench::run(&workspace, flags),
     }

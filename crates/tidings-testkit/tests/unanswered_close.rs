@@ -19,6 +19,15 @@ enum Cause {
     BrokenProtocol,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Peer {
+    Reads,
+    /// What is sent to it waits in its socket.
+    DoesNotRead,
+    /// And nothing fits there any more.
+    TakesNothing,
+}
+
 /// What a close may take.
 const BOUND: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(10);
@@ -48,16 +57,16 @@ async fn until_reset(stream: &mut TcpStream) {
     }
 }
 
-async fn is_dropped_in_time(cause: Cause, reads: bool) {
+async fn is_dropped_in_time(cause: Cause, kind: Peer) {
     let server = Server::start().await;
     let mut peer = RawSocket::over(narrow(server.address()).await, "/realtime/ws?room=r", &[]).await;
     let mut bystander = RawSocket::connect(server.address(), "/realtime/ws?room=b", &[]).await;
     assert_eq!(bystander.json().await["type"], "joined");
     server.until_sessions(2, SOON).await;
-    if reads {
-        assert_eq!(peer.json().await["type"], "joined");
-    } else {
-        fill_up(&server).await;
+    match kind {
+        Peer::Reads => assert_eq!(peer.json().await["type"], "joined"),
+        Peer::DoesNotRead => {}
+        Peer::TakesNothing => fill_up(&server).await,
     }
 
     let begin = Instant::now();
@@ -74,7 +83,7 @@ async fn is_dropped_in_time(cause: Cause, reads: bool) {
             (1002, 1)
         }
     };
-    if reads {
+    if kind == Peer::Reads {
         assert_eq!(peer.close_code().await, code);
         let mut rest = Vec::new();
         within(SOON, "the end of the stream", peer.stream().read_to_end(&mut rest)).await.expect("its end");
@@ -83,10 +92,10 @@ async fn is_dropped_in_time(cause: Cause, reads: bool) {
     }
     server.until_sessions(left, SOON).await;
     let took = begin.elapsed();
-    assert!(took <= BOUND, "{cause:?}, {reads}: the session was freed after {took:?}");
+    assert!(took <= BOUND, "{cause:?}, {kind:?}: the session was freed after {took:?}");
     assert!(
         took > Duration::from_secs(1),
-        "{cause:?}, {reads}: it was given no time to answer, only {took:?}"
+        "{cause:?}, {kind:?}: it was given no time to answer, only {took:?}"
     );
     within(Duration::from_secs(1), "the connection's end", until_reset(peer.stream())).await;
 
@@ -103,14 +112,15 @@ async fn is_dropped_in_time(cause: Cause, reads: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_ignores_the_close_frame_is_dropped_whether_it_reads_or_not() {
     tokio::join!(
-        is_dropped_in_time(Cause::Drain, true),
-        is_dropped_in_time(Cause::BrokenProtocol, true),
-        is_dropped_in_time(Cause::BrokenProtocol, false),
+        is_dropped_in_time(Cause::Drain, Peer::Reads),
+        is_dropped_in_time(Cause::Drain, Peer::DoesNotRead),
+        is_dropped_in_time(Cause::BrokenProtocol, Peer::Reads),
+        is_dropped_in_time(Cause::BrokenProtocol, Peer::DoesNotRead),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the endpoint does not hear of a drain while its peer takes nothing"]
 async fn a_drain_reaches_a_session_whose_peer_takes_nothing() {
-    is_dropped_in_time(Cause::Drain, false).await;
+    is_dropped_in_time(Cause::Drain, Peer::TakesNothing).await;
 }

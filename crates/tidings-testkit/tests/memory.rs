@@ -212,7 +212,7 @@ async fn pipes(count: usize) -> Vec<(DuplexStream, DuplexStream)> {
 
 const PIPE: usize = 4 << 10;
 /// What the documentation of `tidings-ws` says of an idle session.
-const DOCUMENTED: usize = 5 << 10;
+const DOCUMENTED: usize = 2 << 10;
 
 /// Bytes that each of a thousand idle sessions holds, after messages both ways.
 async fn idle(offer: &[&str]) -> usize {

@@ -7,7 +7,7 @@
 //! starts it, and [`extension`] what it offers. The same code serves both ends of a connection. [`WebSocket`] is
 //! the endpoint `GET …/ws`, which drives them over hyper.
 //!
-//! An idle session of the endpoint holds about 4 KiB on the heap beside its socket, and no more of it with compression
+//! An idle session of the endpoint holds less than 2 KiB on the heap beside its socket, and no more with compression
 //! than without: what compresses and inflates is each thread's and not each connection's.
 //!
 //! For WebSockets without Tidings there is [`Socket`], a `Stream` and `Sink` of [`Message`]s over any stream of

@@ -4,10 +4,12 @@ mod builder;
 mod call;
 mod deliver;
 mod room;
+mod run;
 
 pub use builder::HubBuilder;
 pub use call::CallError;
 pub(crate) use room::{Membership, Room, jitter};
+pub(crate) use run::{Run, Runs};
 
 use crate::{
     CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice, Position,
@@ -202,7 +204,7 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         for (_, mailbox) in &self.node.sessions.lock().all {
-            *stats.sessions.entry(mailbox.transport()).or_default() += 1;
+            *stats.sessions.entry(mailbox.transport().name()).or_default() += 1;
         }
         let rooms: Vec<_> = self.node.rooms.lock().values().cloned().collect();
         stats.rooms = rooms.len();
@@ -214,8 +216,7 @@ impl Hub {
 impl Drop for Node {
     fn drop(&mut self) {
         self.unwatch_all();
-        // The background task sees that the node is gone.
-        self.dirty.wake();
+        self.dirty.end();
     }
 }
 

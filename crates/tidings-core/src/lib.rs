@@ -54,7 +54,7 @@ pub use name::{EventName, NameError, RoomName};
 pub use notice::{CloseReason, GapReason, Notice};
 pub use policy::{Kind, Retention, Rooms};
 pub use position::{Position, PositionError};
-pub use session::{Batch, JoinError, Joined, PublishError, Session, Step};
+pub use session::{Batch, JoinError, Joined, Outlet, PublishError, Session, Step};
 pub use subscribe::{Received, Subscription};
 pub use transport::{Standing, Transport};
 pub use wheel::{Alarm, Wheel};

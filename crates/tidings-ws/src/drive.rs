@@ -6,6 +6,7 @@ use crate::{
     decode::{Decoder, Incoming, Limits, Role},
     frame::{put_close, put_ping, put_pong},
     outgoing::Outgoing,
+    stream::Io,
 };
 use std::{
     collections::VecDeque,
@@ -23,8 +24,8 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 /// One WebSocket: its stream, its session, and the machines between them. While nothing happens it holds no buffer
 /// and no timer.
-pub(crate) struct Connection<S> {
-    io: S,
+pub(crate) struct Connection {
+    io: Io,
     session: Session,
     decoder: Decoder,
     closing: Closing,
@@ -66,9 +67,9 @@ struct Leaving {
     deadline: Instant,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl Connection {
     /// A connection of which `read` was read already.
-    pub(crate) fn new(io: S, read: &[u8], session: Session, hub: &Hub, deflate: bool) -> Self {
+    pub(crate) fn new(io: Io, read: &[u8], session: Session, hub: &Hub, deflate: bool) -> Self {
         let (limits, wheel) = (hub.limits(), hub.wheel());
         Self {
             io,
@@ -95,6 +96,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let cut = self.session.take_back();
+        if !cut.is_empty() {
+            self.out.push(cut);
+        }
         loop {
             let mut progress = self.give_commands();
             match self.poll_write(cx) {
@@ -112,8 +117,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(());
             }
             if !progress {
+                self.lend();
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Lets the hub write while there is nothing else to do.
+    fn lend(&mut self) {
+        let idle = self.closing.phase() == Phase::Open && self.out.is_empty() && self.leaving.is_none();
+        if let (true, Some(outlet)) = (idle, self.io.outlet()) {
+            self.session.lend(outlet);
         }
     }
 
@@ -363,7 +377,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 /// Runs the connection to its end. Dropping it drops the stream and ends the session.
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
+impl Future for Connection {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

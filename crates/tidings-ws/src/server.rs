@@ -72,7 +72,7 @@ async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<
         if let Ok(upgraded) = upgraded.await {
             let (stream, read) = Upgraded::new(upgraded);
             // A task of its own, for this one has place for all that came before.
-            tokio::spawn(Connection::new(stream, &read, session, &hub, deflate.is_some()));
+            tokio::spawn(Connection::new(stream.into_io(), &read, session, &hub, deflate.is_some()));
         }
     });
     Ok(accept.response().map(|()| Body::empty()))

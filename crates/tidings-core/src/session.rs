@@ -210,6 +210,13 @@ impl Session {
         Poll::Ready(Step::Some)
     }
 
+    /// Whether the session is to end, for an owner whose client takes nothing, so that there is no use in another
+    /// [batch](Self::poll_batch). If it is not, the task is woken when it is.
+    pub fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let closing = self.ended.or_else(|| self.mailbox.wait_for_close(cx.waker()));
+        closing.map_or(Poll::Pending, Poll::Ready)
+    }
+
     fn put(&self, item: &Item, batch: &mut Batch) {
         match item {
             Item::Message(message) => {

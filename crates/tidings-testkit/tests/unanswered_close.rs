@@ -120,7 +120,6 @@ async fn a_peer_that_ignores_the_close_frame_is_dropped_whether_it_reads_or_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the endpoint does not hear of a drain while its peer takes nothing"]
 async fn a_drain_reaches_a_session_whose_peer_takes_nothing() {
     is_dropped_in_time(Cause::Drain, Peer::TakesNothing).await;
 }

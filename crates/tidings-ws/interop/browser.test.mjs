@@ -184,12 +184,14 @@ test("a message over the limit closes with 1009", async (t) => {
     };
     return {
       text: [await sent("x".repeat(limit), false), await sent("x".repeat(limit + 1), true)],
-      bytes: [await sent(noise(limit), false), await sent(noise(limit + 1), true)],
+      bytes: [
+        await sent(noise(limit), false), await sent(noise(limit + 1), true), await sent(noise(10 * limit), true),
+      ],
       // 10 MiB that are 10 KiB on their way.
       bomb: await sent("x".repeat(10 * limit), true),
     };
   }, hub.ws);
-  assert.deepEqual(codes, { text: ["bad_json", 1009], bytes: ["bad_command", 1009], bomb: 1009 });
+  assert.deepEqual(codes, { text: ["bad_json", 1009], bytes: ["bad_command", 1009, 1009], bomb: 1009 });
 });
 
 test("a server that ends says so", async (t) => {

@@ -3,7 +3,7 @@
 use crate::{
     buffer,
     close::{CLOSE_TIMEOUT, CloseFrame, Closing, Phase},
-    decode::{Decoder, Incoming, Limits, Role},
+    decode::{Decoder, Incoming, Limits, ProtocolError, Role},
     frame::{put_close, put_ping, put_pong},
     outgoing::Outgoing,
     stream::Io,
@@ -53,6 +53,8 @@ pub(crate) struct Connection {
     /// Since when the peer has taken nothing of what waits to be written.
     stuck: Option<u64>,
     pinged: bool,
+    /// Until when a peer that takes nothing has to take something: the session is to end.
+    ending: Option<Instant>,
     /// There since the end began, which has a time of its own.
     timer: Option<Pin<Box<Sleep>>>,
     /// What was discarded while lingering.
@@ -62,9 +64,17 @@ pub(crate) struct Connection {
 
 /// How the peer leaves, and until when it is waited for what it has asked for.
 struct Leaving {
-    /// Its close frame; none if it only ended its half of the stream.
-    frame: Option<CloseFrame>,
+    word: LastWord,
     deadline: Instant,
+}
+
+/// The last that came of a peer.
+enum LastWord {
+    /// It ended its half of the stream.
+    Nothing,
+    Close(CloseFrame),
+    /// What came broke a rule, and so nothing counts that follows it.
+    Wrong(ProtocolError),
 }
 
 impl Connection {
@@ -89,6 +99,7 @@ impl Connection {
             seen: wheel.now(),
             stuck: None,
             pinged: false,
+            ending: None,
             timer: None,
             discarded: 0,
             shut: false,
@@ -168,6 +179,9 @@ impl Connection {
                 Poll::Ready(written) => written?,
                 Poll::Pending => {
                     self.stuck.get_or_insert_with(|| self.alarm.wheel().now());
+                    if self.closing.phase() == Phase::Open && self.session.poll_closing(cx).is_ready() {
+                        self.ending.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
+                    }
                     return Ok(progress);
                 }
             }
@@ -222,7 +236,7 @@ impl Connection {
                     if !read.is_empty() {
                         self.take(read);
                     } else if self.closing.phase() == Phase::Open {
-                        self.begin_to_leave(None);
+                        self.begin_to_leave(LastWord::Nothing);
                     } else {
                         self.closing.ended();
                     }
@@ -253,18 +267,13 @@ impl Connection {
                 // Only the last of several needs an answer (RFC 6455 §5.5.3).
                 Ok(Some(Incoming::Ping(payload))) => pong = Some(payload.into_owned()),
                 Ok(Some(Incoming::Pong(_))) => {}
-                Ok(Some(Incoming::Close(frame))) => self.begin_to_leave(Some(frame)),
+                Ok(Some(Incoming::Close(frame))) => self.begin_to_leave(LastWord::Close(frame)),
                 Ok(None) => {
                     read = &mut [];
                     break;
                 }
-                Err(error) => {
-                    self.drop_commands();
-                    if let Some(frame) = self.closing.fail(Instant::now().into_std(), &error) {
-                        self.put_close(&frame);
-                    }
-                    return;
-                }
+                // What came before it was right, and is done.
+                Err(error) => self.begin_to_leave(LastWord::Wrong(error)),
             }
         }
         if self.leaving.is_none() {
@@ -287,9 +296,9 @@ impl Connection {
     }
 
     /// The peer sends nothing any more. Whoever publishes and closes at once means both.
-    fn begin_to_leave(&mut self, frame: Option<CloseFrame>) {
+    fn begin_to_leave(&mut self, word: LastWord) {
         self.leaving
-            .get_or_insert_with(|| Box::new(Leaving { frame, deadline: Instant::now() + CLOSE_TIMEOUT }));
+            .get_or_insert_with(|| Box::new(Leaving { word, deadline: Instant::now() + CLOSE_TIMEOUT }));
     }
 
     /// Lets a peer go once what it asked for is done and answered, or has taken too long. Answers may go out before
@@ -300,17 +309,25 @@ impl Connection {
         // Who only ends its half of the stream may still read the rest.
         let written = self.out.is_empty();
         let Some(leaving) = self.leaving.take_if(|leaving| {
-            (done && (written || leaving.frame.is_some())) || leaving.deadline <= Instant::now()
+            let waits = matches!(leaving.word, LastWord::Nothing) && !written;
+            (done && !waits) || leaving.deadline <= Instant::now()
         }) else {
             return false;
         };
-        match leaving.frame {
-            None => self.closing.ended(),
-            Some(frame) => {
-                if let Some(echo) = self.closing.receive(Instant::now().into_std(), &frame) {
-                    self.put_close(&echo);
-                }
+        let now = Instant::now().into_std();
+        let answer = match leaving.word {
+            LastWord::Nothing => {
+                self.closing.ended();
+                None
             }
+            LastWord::Close(frame) => self.closing.receive(now, &frame),
+            LastWord::Wrong(error) => {
+                self.drop_commands();
+                self.closing.fail(now, &error)
+            }
+        };
+        if let Some(frame) = answer {
+            self.put_close(&frame);
         }
         true
     }
@@ -335,7 +352,8 @@ impl Connection {
     /// Ends what has taken too long to end.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
-        let Some(deadline) = leaving.or_else(|| self.closing.deadline().map(Instant::from_std)) else {
+        let deadlines = [leaving, self.closing.deadline().map(Instant::from_std), self.ending];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else {
             return false;
         };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -344,6 +362,9 @@ impl Connection {
         }
         if timer.as_mut().poll(cx).is_pending() {
             return false;
+        }
+        if self.ending == Some(deadline) {
+            self.closing.ended();
         }
         self.closing.tick(deadline.into_std());
         true
@@ -392,5 +413,6 @@ const ANSWERS: usize = 16 << 10;
 const COMMANDS: usize = 64;
 /// Bytes of such commands, passed by at most one.
 const WAITING: usize = 64 << 10;
-/// What is read and thrown away while a peer takes our close frame.
-const DISCARD: usize = 64 << 10;
+/// What is read and thrown away while a peer takes our close frame, for at most as long as a close may take. Closed
+/// with bytes unread, the connection is reset, and who sends a large message never sees why it is refused.
+const DISCARD: usize = 16 << 20;

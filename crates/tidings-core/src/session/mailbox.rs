@@ -84,6 +84,15 @@ impl Mailbox {
         self.state.lock().close
     }
 
+    /// Why the session is to end, if it is; if not, `waker` is woken at the next word, which may be another.
+    pub(crate) fn wait_for_close(&self, waker: &Waker) -> Option<CloseReason> {
+        let mut state = self.state.lock();
+        if state.close.is_none() && !state.waker.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        state.close
+    }
+
     /// Takes what was told; if nothing, `waker` is woken at the next word. The reason to close stays.
     pub(crate) fn take(&self, ready: &mut VecDeque<usize>, waker: &Waker) -> Told {
         let mut state = self.state.lock();

@@ -204,4 +204,4 @@ const SHARED: usize = 4 << 10;
 /// Bytes that may wait to be written before senders wait.
 pub(super) const HIGH: usize = 64 << 10;
 /// What is read and thrown away while a peer takes our close frame, which it may do behind a large message.
-const DISCARD: usize = 1 << 20;
+const DISCARD: usize = 16 << 20;

@@ -1,6 +1,9 @@
 //! The endpoint.
 
-use crate::encode::{Format, KEEP_ALIVE, Sse, put_retry};
+use crate::{
+    drive::Connection,
+    encode::{Format, KEEP_ALIVE, Sse, put_retry},
+};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
@@ -14,7 +17,7 @@ use std::{
     task::{Context, Poll},
 };
 use tidings_core::{Alarm, Batch, Hub, Session, Step, Wheel};
-use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, no_content};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Takeover, no_content};
 
 /// `GET …/sse?room=…`: an event stream.
 #[derive(Debug, Default)]
@@ -57,13 +60,44 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
         Some(_) => return Err(Refusal::of("bad_query", "\"format\" is plain or json")),
     };
     let who = hub.connect(&head).await?;
-    let session = asked.open(&hub, Arc::new(Sse::new(format, asked.rooms.len())), who).await?;
+    let takeover = Takeover::of(&head).cloned();
+    let transport = Sse::new(format, asked.rooms.len(), takeover.is_some());
+    let session = asked.open(&hub, Arc::new(transport), who).await?;
     if asked.resumed && session.is_at_end() {
         // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
         return Ok(no_content());
     }
-    let stream = Stream::new(session, &hub);
-    Ok(answer(Body::stream(stream)))
+    let Some(takeover) = takeover else {
+        return Ok(answer(Body::stream(Stream::new(session, &hub))));
+    };
+    takeover.by(move |tcp, _| {
+        tokio::spawn(Connection::new(tcp, session, &hub, &opening()));
+    });
+    Ok(answer(Body::stream(Elsewhere)))
+}
+
+/// What every client gets at once: one that sees no byte believes that it is still connecting. The time to come back
+/// is each client's own.
+fn opening() -> BytesMut {
+    let mut opening = BytesMut::from(&b": tidings\n"[..]);
+    put_retry(RETRY, &mut opening);
+    opening.extend_from_slice(b"\n");
+    opening
+}
+
+/// The body of an answer that another writes.
+struct Elsewhere;
+
+impl http_body::Body for Elsewhere {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }
 
 /// An event stream that says when to come back, and ends.
@@ -100,15 +134,10 @@ struct Stream {
 impl Stream {
     fn new(session: Session, hub: &Hub) -> Self {
         let wheel = hub.wheel().clone();
-        // At once: a client that sees no byte believes that it is still connecting. The time to come back is
-        // each client's own.
-        let mut opening = BytesMut::from(&b": tidings\n"[..]);
-        put_retry(RETRY, &mut opening);
-        opening.extend_from_slice(b"\n");
         Self {
             session,
             batch: Batch::new(hub.limits().batch),
-            opening: Some(opening.freeze()),
+            opening: Some(opening().freeze()),
             heartbeat: wheel.ticks(hub.limits().heartbeat),
             quiet: wheel.now(),
             alarm: wheel.alarm(),

@@ -1,11 +1,9 @@
 //! The coat around the machines: owns the connection's stream and its timer.
 
 use crate::{
-    buffer,
     close::{CLOSE_TIMEOUT, CloseFrame, Closing, Phase},
     decode::{Decoder, Incoming, Limits, ProtocolError, Role},
     frame::{put_close, put_ping, put_pong},
-    outgoing::Outgoing,
     stream::Io,
 };
 use std::{
@@ -16,6 +14,7 @@ use std::{
     task::{Context, Poll},
 };
 use tidings_core::{Alarm, Batch, CloseReason, Command, CommandError, Hub, Session, Step};
+use tidings_http::{Outgoing, lend_buffer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -226,7 +225,7 @@ impl Connection {
             self.take(&mut unread);
             return Ok(true);
         }
-        buffer::lend(|buffer| {
+        lend_buffer(|buffer| {
             let mut read = ReadBuf::new(buffer);
             match Pin::new(&mut self.io).poll_read(cx, &mut read) {
                 Poll::Pending => Ok(false),

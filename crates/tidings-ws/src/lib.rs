@@ -29,7 +29,6 @@
 //! # Ok::<(), tidings_ws::decode::ProtocolError>(())
 //! ```
 
-mod buffer;
 pub mod close;
 mod connect;
 pub mod decode;
@@ -41,7 +40,6 @@ pub mod frame;
 pub mod handshake;
 mod mask;
 mod message;
-mod outgoing;
 mod server;
 mod socket;
 mod stream;

@@ -5,12 +5,12 @@ use crate::{
     encode::Ws,
     extension,
     handshake::{self, HandshakeError},
-    stream::Upgraded,
+    stream::{Io, Upgraded},
 };
 use http::{Response, StatusCode, request::Parts};
 use std::sync::Arc;
 use tidings_core::Hub;
-use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Takeover};
 
 /// `GET …/ws` with an upgrade, or over HTTP/2 an extended CONNECT (RFC 8441): a WebSocket. Rooms named in the query are entered before the handshake is answered,
 /// so that a refusal is an HTTP answer; more may be joined later.
@@ -66,6 +66,12 @@ async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<
     let asked = Asked::parse(&head, &query, hub.limits().rooms)?;
     let who = hub.connect(&head).await?;
     let session = asked.open(&hub, Arc::new(Ws::new(deflate)), who).await?;
+    if let Some(takeover) = Takeover::of(&head) {
+        takeover.by(move |tcp, read| {
+            tokio::spawn(Connection::new(Io::Tcp(tcp), &read, session, &hub, deflate.is_some()));
+        });
+        return Ok(accept.response().map(|()| Body::empty()));
+    }
     let upgraded = hyper::upgrade::on(http::Request::from_parts(head, ()));
     tokio::spawn(async move {
         // It fails when the client goes away before the answer has reached it; the session goes with it.

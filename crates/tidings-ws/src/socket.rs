@@ -10,7 +10,6 @@ use crate::{
     deflate::Window,
     extension::Agreed,
     message::Message,
-    outgoing::Outgoing,
 };
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
@@ -23,6 +22,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 use thiserror::Error;
+use tidings_http::Outgoing;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Sleep,

@@ -5,21 +5,17 @@ use hyper_util::{
     rt::TokioIo,
     server::conn::auto::upgrade::{Parts, downcast},
 };
-use socket2::SockRef;
 use std::{
     io,
-    net::{Shutdown, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
-use tidings_core::Outlet;
+use tidings_http::{Tcp, TcpOutlet};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::TcpStream,
 };
 
 /// A stream that a server has handed over: the TCP connection itself where there is one, and what hyper makes of TLS
@@ -51,10 +47,7 @@ impl Upgraded {
     /// Takes it apart for the endpoint, which lends the writing half.
     pub(crate) fn into_io(self) -> Io {
         match self.0 {
-            Inner::Tcp(stream) => {
-                let (read, write) = stream.into_split();
-                Io::Tcp { read, write: Arc::new(Tcp(write)) }
-            }
+            Inner::Tcp(stream) => Io::Tcp(Tcp::new(stream)),
             Inner::Other(stream) => Io::Other(stream),
         }
     }
@@ -72,54 +65,15 @@ impl Upgraded {
 #[derive(Debug)]
 pub(crate) enum Io {
     /// Written to by the hub as well.
-    Tcp {
-        read: OwnedReadHalf,
-        write: Arc<Tcp>,
-    },
+    Tcp(Tcp),
     Other(Box<TokioIo<hyper::upgrade::Upgraded>>),
-}
-
-/// The writing half of a TCP connection.
-#[derive(Debug)]
-pub(crate) struct Tcp(OwnedWriteHalf);
-
-impl Outlet for Tcp {
-    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
-        none_if_blocked(self.0.try_write(bytes))
-    }
-}
-
-/// Nothing was written because nothing could be.
-fn none_if_blocked(written: io::Result<usize>) -> io::Result<usize> {
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        written => written,
-    }
-}
-
-impl Tcp {
-    /// Writes by a shared reference, and waits as `poll_write` does.
-    fn poll(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl Fn(&OwnedWriteHalf) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.as_ref().poll_write_ready(cx))?;
-            match write(&self.0) {
-                // It is not ready any more, which the next turn finds.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
-    }
 }
 
 impl Io {
     /// What may be lent.
-    pub(crate) fn outlet(&self) -> Option<&Arc<Tcp>> {
+    pub(crate) fn outlet(&self) -> Option<&Arc<TcpOutlet>> {
         match self {
-            Self::Tcp { write, .. } => Some(write),
+            Self::Tcp(stream) => Some(stream.outlet()),
             Self::Other(_) => None,
         }
     }
@@ -128,7 +82,7 @@ impl Io {
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp { read, .. } => Pin::new(read).poll_read(cx, buf),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -137,7 +91,7 @@ impl AsyncRead for Io {
 impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp { write, .. } => write.poll(cx, |half| half.try_write(buf)),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Other(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -148,29 +102,28 @@ impl AsyncWrite for Io {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp { write, .. } => write.poll(cx, |half| half.try_write_vectored(bufs)),
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Tcp { .. } => true,
+            Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Other(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            // TCP keeps nothing back.
-            Self::Tcp { .. } => Poll::Ready(Ok(())),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp { write, .. } => Poll::Ready(SockRef::from(write.0.as_ref()).shutdown(Shutdown::Write)),
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -2,7 +2,6 @@
 
 use super::{Socket, SocketError};
 use crate::{
-    buffer,
     close::{CloseFrame, Phase},
     decode::{ProtocolError, Role},
     frame::{put_close, put_compressed, put_header, put_message, put_ping, put_pong},
@@ -15,6 +14,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
+use tidings_http::lend_buffer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep_until},
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Reads once. The first message is taken out of the shared buffer, what follows is kept.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        buffer::lend(|buffer| {
+        lend_buffer(|buffer| {
             let mut read = ReadBuf::new(buffer);
             if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)) {
                 self.end(error.into());

@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 
 /// A queue of bytes. What is shared stays shared; small frames are put together. Empty, it holds no memory.
 #[derive(Debug, Default)]
-pub(crate) struct Outgoing {
+pub struct Outgoing {
     parts: VecDeque<Bytes>,
     /// What follows the parts.
     tail: BytesMut,
@@ -20,16 +20,17 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// Bytes that wait.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Appends what is shared, without a copy.
-    pub(crate) fn push(&mut self, part: Bytes) {
+    pub fn push(&mut self, part: Bytes) {
         if !self.tail.is_empty() {
             self.parts.push_back(self.tail.split().freeze());
         }
@@ -38,14 +39,14 @@ impl Outgoing {
     }
 
     /// Appends what `write` appends.
-    pub(crate) fn write(&mut self, write: impl FnOnce(&mut BytesMut)) {
+    pub fn write(&mut self, write: impl FnOnce(&mut BytesMut)) {
         let before = self.tail.len();
         write(&mut self.tail);
         self.len += self.tail.len() - before;
     }
 
     /// Writes some of what waits; there must be something.
-    pub(crate) fn poll_write(
+    pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         io: Pin<&mut impl AsyncWrite>,
@@ -104,7 +105,8 @@ impl Outgoing {
         self.tail.advance(written);
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Drops what waits.
+    pub fn clear(&mut self) {
         *self = Self::default();
     }
 }

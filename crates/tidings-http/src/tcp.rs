@@ -1,86 +1,96 @@
-//! A TCP connection whose owner lends the writing half.
+//! A TCP connection that its owner lends.
 
-use socket2::SockRef;
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use std::{
-    io,
-    net::Shutdown,
+    io::{self, ErrorKind::WouldBlock},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 use tidings_core::Outlet;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
 };
 
 /// A TCP connection that others may write to, when its owner lets them.
 #[derive(Debug)]
-pub struct Tcp {
-    read: OwnedReadHalf,
-    write: Arc<TcpOutlet>,
-}
+pub struct Tcp(Arc<TcpOutlet>);
 
-/// The writing half of a [`Tcp`].
+/// What is lent of a [`Tcp`].
 #[derive(Debug)]
-pub struct TcpOutlet(OwnedWriteHalf);
+pub struct TcpOutlet(TcpStream);
 
 impl Tcp {
     /// A connection of which nobody else has a part.
     pub fn new(stream: TcpStream) -> Self {
-        let (read, write) = stream.into_split();
-        Self { read, write: Arc::new(TcpOutlet(write)) }
+        Self(Arc::new(TcpOutlet(stream)))
     }
 
     /// What may be lent.
     pub fn outlet(&self) -> &Arc<TcpOutlet> {
-        &self.write
+        &self.0
     }
-}
 
-impl Outlet for TcpOutlet {
-    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0.try_write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            written => written,
-        }
+    fn stream(&self) -> &TcpStream {
+        &self.0.0
     }
-}
 
-impl TcpOutlet {
     /// Writes by a shared reference, and waits as `poll_write` does.
     fn poll(
         &self,
         cx: &mut Context<'_>,
-        write: impl Fn(&OwnedWriteHalf) -> io::Result<usize>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.as_ref().poll_write_ready(cx))?;
-            match write(&self.0) {
+            ready!(self.stream().poll_write_ready(cx))?;
+            match write(self.stream()) {
                 // It is not ready any more, which the next turn finds.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == WouldBlock => {}
                 written => return Poll::Ready(written),
             }
         }
     }
 }
 
+impl Outlet for TcpOutlet {
+    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
+        // Not by way of tokio, whose note of whether the socket is ready lies elsewhere in memory. If it is not, the
+        // owner finds that out in its turn, and waits.
+        match send(&self.0, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).map_err(io::Error::from) {
+            Err(error) if error.kind() == WouldBlock => Ok(0),
+            written => written,
+        }
+    }
+}
+
 impl AsyncRead for Tcp {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.read).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let into = buf.initialize_unfilled();
+        let (mut count, whole) = (None, into.len());
+        loop {
+            ready!(self.stream().poll_read_ready(cx))?;
+            let read = self.stream().try_io(Interest::READABLE, || {
+                let read = rustix::net::recv(&self.0.0, &mut *into, rustix::net::RecvFlags::DONTWAIT)?.0;
+                count = Some(read);
+                // Who gets less than there was place for has everything: to say so saves a call that would say so too.
+                if (1..whole).contains(&read) { Err(WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, count) {
+                (_, Some(count)) => {
+                    buf.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                (Err(error), None) if error.kind() == WouldBlock => {}
+                (read, None) => return Poll::Ready(read),
+            }
+        }
     }
 }
 
 impl AsyncWrite for Tcp {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.write.poll(cx, |half| half.try_write(buf))
+        self.poll(cx, |stream| stream.try_write(buf))
     }
 
     fn poll_write_vectored(
@@ -88,7 +98,7 @@ impl AsyncWrite for Tcp {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write.poll(cx, |half| half.try_write_vectored(bufs))
+        self.poll(cx, |stream| stream.try_write_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -101,6 +111,6 @@ impl AsyncWrite for Tcp {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(self.write.0.as_ref()).shutdown(Shutdown::Write))
+        Poll::Ready(shutdown(self.stream(), Shutdown::Write).map_err(io::Error::from))
     }
 }

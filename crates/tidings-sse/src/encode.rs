@@ -1,7 +1,10 @@
 //! Writing event streams (WHATWG HTML §9.2.5).
 
 use bytes::{BufMut, BytesMut};
-use std::fmt::Display;
+use std::{
+    fmt::Display,
+    sync::{Arc, LazyLock},
+};
 use tidings_core::{Content, Encoder, EncodingId, Json, Notice, Standing, Transport};
 
 /// Appends one event: an id line where there is an id, a type line where there is a type, and the data, which a
@@ -80,6 +83,13 @@ struct Form {
 }
 
 impl Form {
+    /// Its place among all forms.
+    fn place(self) -> usize {
+        usize::from(self.format == Format::Json)
+            | usize::from(self.many) << 1
+            | usize::from(self.chunked) << 2
+    }
+
     /// Appends what `put` appends, in a chunk if it must be.
     fn frame(self, out: &mut BytesMut, put: impl FnOnce(&mut BytesMut)) {
         if !self.chunked {
@@ -124,11 +134,19 @@ impl Encoder for Form {
 pub(crate) struct Sse(Form);
 
 impl Sse {
-    /// For a session in so many rooms; in chunks, where hyper does not make them.
-    pub(crate) fn new(format: Format, rooms: usize, chunked: bool) -> Self {
-        Self(Form { format, many: rooms > 1, chunked })
+    /// For a session in so many rooms; in chunks, where hyper does not make them. All of a kind share it.
+    pub(crate) fn shared(format: Format, rooms: usize, chunked: bool) -> Arc<dyn Transport> {
+        let form = Form { format, many: rooms > 1, chunked };
+        Arc::clone(&FORMS[form.place()]) as Arc<dyn Transport>
     }
 }
+
+static FORMS: LazyLock<[Arc<Sse>; 8]> = LazyLock::new(|| {
+    std::array::from_fn(|place| {
+        let format = if place & 1 == 0 { Format::Plain } else { Format::Json };
+        Arc::new(Sse(Form { format, many: place & 2 != 0, chunked: place & 4 != 0 }))
+    })
+});
 
 impl Transport for Sse {
     fn name(&self) -> &'static str {

@@ -13,7 +13,6 @@ use http_body::Frame;
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 use tidings_core::{Alarm, Batch, Hub, Session, Step, Wheel};
@@ -61,8 +60,8 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     };
     let who = hub.connect(&head).await?;
     let takeover = Takeover::of(&head).cloned();
-    let transport = Sse::new(format, asked.rooms.len(), takeover.is_some());
-    let session = asked.open(&hub, Arc::new(transport), who).await?;
+    let transport = Sse::shared(format, asked.rooms.len(), takeover.is_some());
+    let session = asked.open(&hub, transport, who).await?;
     if asked.resumed && session.is_at_end() {
         // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
         return Ok(no_content());

@@ -6,6 +6,7 @@ use crate::{
     frame::{put_compressed, put_header, put_text},
 };
 use bytes::BytesMut;
+use std::sync::{Arc, LazyLock};
 use tidings_core::{Content, Encoder, EncodingId, Json, Notice, Standing, Transport};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
@@ -48,12 +49,19 @@ pub(crate) struct Ws {
 }
 
 impl Ws {
-    /// For a client with which `deflate` was agreed, or nothing.
-    pub(crate) fn new(deflate: Option<Agreed>) -> Self {
+    /// For a client with which `deflate` was agreed, or nothing. All of a kind share it.
+    pub(crate) fn shared(deflate: Option<Agreed>) -> Arc<dyn Transport> {
         let window = deflate.and_then(Agreed::window);
-        Self { form: window.map_or(TextFrame::Plain, TextFrame::Compressed) }
+        let place = window.map_or(0, |window| 1 + window as usize);
+        Arc::clone(&FORMS[place]) as Arc<dyn Transport>
     }
 }
+
+static FORMS: LazyLock<[Arc<Ws>; 4]> = LazyLock::new(|| {
+    let compressed = |window| TextFrame::Compressed(window);
+    [TextFrame::Plain, compressed(Window::Small), compressed(Window::Medium), compressed(Window::Large)]
+        .map(|form| Arc::new(Ws { form }))
+});
 
 impl Transport for Ws {
     fn name(&self) -> &'static str {

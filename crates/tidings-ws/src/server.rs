@@ -8,7 +8,6 @@ use crate::{
     stream::{Io, Upgraded},
 };
 use http::{Response, StatusCode, request::Parts};
-use std::sync::Arc;
 use tidings_core::Hub;
 use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Takeover};
 
@@ -65,7 +64,7 @@ async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
     let asked = Asked::parse(&head, &query, hub.limits().rooms)?;
     let who = hub.connect(&head).await?;
-    let session = asked.open(&hub, Arc::new(Ws::new(deflate)), who).await?;
+    let session = asked.open(&hub, Ws::shared(deflate), who).await?;
     if let Some(takeover) = Takeover::of(&head) {
         takeover.by(move |tcp, read| {
             tokio::spawn(Connection::new(Io::Tcp(tcp), &read, session, &hub, deflate.is_some()));

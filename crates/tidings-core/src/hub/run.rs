@@ -6,10 +6,9 @@ use crate::{
     reader::{Fill, Given, Reader},
 };
 use bytes::{Bytes, BytesMut};
-use std::collections::VecDeque;
 
 /// What is new after a place, in one form.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Run {
     /// These bytes, and then `to` is where one stands.
     Bytes { bytes: Bytes, to: Position },
@@ -24,12 +23,12 @@ pub(crate) struct Runs<'a> {
     room: &'a Room,
     /// Bytes of a run, passed by one message at most.
     limit: usize,
-    known: VecDeque<(EncodingId, Position, Run)>,
+    known: Vec<(EncodingId, Position, Run)>,
 }
 
 impl<'a> Runs<'a> {
     pub(crate) fn new(room: &'a Room, limit: usize) -> Self {
-        Self { room, limit, known: VecDeque::new() }
+        Self { room, limit, known: Vec::new() }
     }
 
     pub(crate) fn room(&self) -> &Room {
@@ -37,18 +36,17 @@ impl<'a> Runs<'a> {
     }
 
     /// What is new after `from`.
-    pub(crate) fn after(&mut self, from: Position, encoder: &dyn Encoder) -> Run {
+    pub(crate) fn after(&mut self, from: Position, encoder: &dyn Encoder) -> &Run {
         let id = encoder.id();
-        let known = self.known.iter().find(|(form, place, _)| *form == id && *place == from);
-        if let Some((_, _, run)) = known {
-            return run.clone();
-        }
-        let run = make(self.room, from, encoder, self.limit);
-        if self.known.len() == KEPT {
-            self.known.pop_front();
-        }
-        self.known.push_back((id, from, run.clone()));
-        run
+        let known = self.known.iter().position(|(form, place, _)| *form == id && *place == from);
+        let at = known.unwrap_or_else(|| {
+            if self.known.len() == KEPT {
+                self.known.remove(0);
+            }
+            self.known.push((id, from, make(self.room, from, encoder, self.limit)));
+            self.known.len() - 1
+        });
+        &self.known[at].2
     }
 }
 

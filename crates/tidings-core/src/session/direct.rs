@@ -10,6 +10,7 @@ use crate::{
     sync::Mutex,
 };
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::{fmt, io, sync::Arc};
 
 /// Where bytes for one client go at once, or not at all: a socket, as seen by somebody who cannot wait for it.
@@ -30,7 +31,7 @@ struct Loan {
     /// There while the loan lasts.
     outlet: Option<Arc<dyn Outlet>>,
     /// By the serial number of the room; a session is in a room once at most.
-    cursors: Vec<(u64, Position)>,
+    cursors: SmallVec<[(u64, Position); 1]>,
     /// The rest of what was written in part; it comes before all else.
     cut: Bytes,
 }
@@ -61,11 +62,11 @@ impl Direct {
         let Some((_, cursor)) = cursors.iter_mut().find(|(room, _)| *room == serial) else { return false };
         loop {
             let (bytes, to) = match runs.after(*cursor, encoder) {
-                Run::Bytes { bytes, to } => (bytes, to),
+                Run::Bytes { bytes, to } => (bytes, *to),
                 Run::Nothing => return true,
                 Run::Session => return false,
             };
-            match out.offer(&bytes) {
+            match out.offer(bytes) {
                 Ok(written) if written == bytes.len() => *cursor = to,
                 // Nothing has happened, and the owner waits until something can.
                 Ok(0) | Err(_) => return false,

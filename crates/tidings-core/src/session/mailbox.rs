@@ -6,10 +6,11 @@ use bytes::Bytes;
 use std::{collections::VecDeque, fmt, sync::Arc, task::Waker};
 
 /// What rooms tell a session. Bounded by the session's subscriptions: each is on the list once at most.
+#[repr(C)] // what is needed to serve it comes first, and so from memory in two lines of the cache
 pub(crate) struct Mailbox {
+    direct: Direct,
     transport: Arc<dyn Transport>,
     state: Mutex<State>,
-    direct: Direct,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ pub(crate) struct Told {
 
 impl Mailbox {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, state: Mutex::default(), direct: Direct::default() }
+        Self { direct: Direct::default(), transport, state: Mutex::default() }
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {

@@ -45,7 +45,7 @@ fn made(input: &mut Input<'_>) {
         let extension = Extension::make(input);
         extension.write(input, &mut line);
         list.push(extension);
-        if input.byte() % 4 == 0 {
+        if input.byte().is_multiple_of(4) {
             append(&mut headers, &mut line);
         } else {
             line += ", ";

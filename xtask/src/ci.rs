@@ -10,7 +10,7 @@ use crate::flags::{self, Ci, Step};
 use crate::run::cargo;
 use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
-use crate::{autobahn, browser, features, interop, loom, tidy};
+use crate::{autobahn, browser, features, fuzz, interop, loom, tidy};
 
 pub(crate) fn run(workspace: &Workspace, flags: &Ci) -> Result<()> {
     let steps = selected(&flags.only, &flags.skip);
@@ -39,6 +39,7 @@ fn perform(workspace: &Workspace, step: Step) -> Row {
         Step::Clippy => clippy(),
         Step::Test => cargo(&["test", "--workspace", "--all-features"]).run(),
         Step::Loom => loom::run(),
+        Step::Fuzz => fuzz::run(workspace, &flags::Fuzz::default()),
         Step::Docs => docs(),
         Step::Features => features::run(workspace),
         Step::Examples => examples(workspace),
@@ -58,7 +59,8 @@ fn perform(workspace: &Workspace, step: Step) -> Row {
 
 fn fmt() -> Result<()> {
     setup::ensure(Tool::Rustfmt)?;
-    cargo(&["fmt", "--all", "--check"]).run()
+    cargo(&["fmt", "--all", "--check"]).run()?;
+    cargo(&["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]).run()
 }
 
 fn clippy() -> Result<()> {
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!(selected(&[Step::Test, Step::Clippy], &[]), [Step::Clippy, Step::Test]);
         assert_eq!(selected(&[Step::Test, Step::Docs], &[Step::Docs]), [Step::Test]);
         let all = selected(&[], &[Step::Browser]);
-        assert_eq!((all.len(), all.first(), all.last()), (10, Some(&Step::Fmt), Some(&Step::Autobahn)));
+        assert_eq!((all.len(), all.first(), all.last()), (11, Some(&Step::Fmt), Some(&Step::Autobahn)));
     }
 
     #[test]

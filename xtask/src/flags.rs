@@ -19,6 +19,7 @@ pub(crate) enum Task {
     Test(Test),
     /// Check the hand-overs between threads under every interleaving (loom)
     Loom,
+    Fuzz(Fuzz),
     Browser(Browser),
     /// Run Python's `websockets` and chromium against our WebSockets, with compression
     Interop,
@@ -56,6 +57,8 @@ pub(crate) enum Step {
     Test,
     /// The hand-overs between threads hold under every interleaving
     Loom,
+    /// No fuzz target fails in 10 seconds each
+    Fuzz,
     /// The documentation builds without a warning
     Docs,
     /// Each feature of the facade stands alone and brings in no other transport
@@ -89,6 +92,29 @@ pub(crate) struct Test {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
 }
+
+/// Feed the parsers that a peer reaches with made-up bytes (libFuzzer)
+///
+/// Targets are the programs of `crates/tidings-fuzz`. What is found is kept in `fuzz/corpus/` under the target folder and
+/// is where the next run begins; an input that fails goes to `fuzz/failures/`, and fails the task until it is mended.
+#[derive(Debug, Args)]
+pub(crate) struct Fuzz {
+    /// Run these targets alone
+    #[arg(value_name = "TARGETS")]
+    pub(crate) targets: Vec<String>,
+    /// How long each target runs
+    #[arg(long, default_value_t = FUZZ_SECONDS, value_name = "N")]
+    pub(crate) seconds: u32,
+}
+
+impl Default for Fuzz {
+    fn default() -> Self {
+        Self { targets: Vec::new(), seconds: FUZZ_SECONDS }
+    }
+}
+
+/// Long enough to find what a change breaks in the first place, short enough to run with every change.
+const FUZZ_SECONDS: u32 = 10;
 
 /// Run the browser tests: `node --test` in every `browser/` folder of a crate or an example
 ///

@@ -6,6 +6,7 @@ mod browser;
 mod ci;
 mod features;
 mod flags;
+mod fuzz;
 mod interop;
 mod loom;
 mod run;
@@ -41,6 +42,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Tidy(flags) => tidy::run(&workspace, flags),
         Task::Test(flags) => test::run(flags),
         Task::Loom => loom::run(),
+        Task::Fuzz(flags) => fuzz::run(&workspace, flags),
         Task::Browser(flags) => browser::run(&workspace, flags),
         Task::Interop => interop::run(&workspace),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),

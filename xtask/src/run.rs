@@ -1,5 +1,6 @@
 //! Running commands: each is shown before it runs, and a failure names the command that failed.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -61,6 +62,15 @@ impl Cmd {
             bail!("`{}` failed ({})", self.shown(), output.status);
         }
         String::from_utf8(output.stdout).with_context(|| format!("`{}` did not write UTF-8", self.shown()))
+    }
+
+    /// Runs the command with its output, complaints and all, into a file, and says whether it succeeded.
+    pub(crate) fn run_into(&self, path: &str) -> Result<bool> {
+        println!("$ {}", self.shown());
+        let output = File::create(path).with_context(|| format!("cannot write {path}"))?;
+        let complaints = output.try_clone().with_context(|| format!("cannot write {path}"))?;
+        let status = self.command().stdin(Stdio::null()).stdout(output).stderr(complaints).status();
+        Ok(status.with_context(|| format!("cannot start `{}`", self.program))?.success())
     }
 
     /// Starts the command and lets it run; it ends with what is returned. Its output goes nowhere, but for lines

@@ -15,6 +15,7 @@ pub(crate) enum Tool {
     Node,
     Chromium,
     Python,
+    Cxx,
 }
 
 /// Makes sure that a tool is there. Installs it with `CI` set or as root on Debian, else fails with the line to type.
@@ -47,6 +48,11 @@ pub(crate) fn chromium() -> String {
         .unwrap_or_else(|| "/usr/bin/chromium".to_owned())
 }
 
+/// The C++ compiler, as the build script of a crate finds it.
+fn cxx() -> String {
+    std::env::var("CXX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "c++".to_owned())
+}
+
 impl Tool {
     fn name(self) -> String {
         match self {
@@ -56,6 +62,7 @@ impl Tool {
             Self::Node => format!("node {NODE_MAJOR} or newer with npm"),
             Self::Chromium => format!("chromium (looked for {})", chromium()),
             Self::Python => "python 3.11 or newer with venv".to_owned(),
+            Self::Cxx => "a C++ compiler (looked for what CXX names, or c++)".to_owned(),
         }
     }
 
@@ -76,6 +83,7 @@ impl Tool {
                 let check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
                 Cmd::new("python3", &["-c", check]).probe().is_some()
             }
+            Self::Cxx => Cmd::new(&cxx(), &["--version"]).probe().is_some(),
         }
     }
 
@@ -93,6 +101,7 @@ impl Tool {
             }
             Self::Chromium => apt(&["chromium"]),
             Self::Python => apt(&["python3", "python3-venv"]),
+            Self::Cxx => apt(&["g++"]),
         }
     }
 }

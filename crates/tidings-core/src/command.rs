@@ -110,7 +110,7 @@ impl Command {
         let raw: Raw<'_> = serde_json::from_slice(text).map_err(|error| CommandError {
             reference: None,
             code: if error.is_data() { "bad_command" } else { "bad_json" },
-            message: format!("not a command: {error}"),
+            message: format!("not a command: {}", told(&error)),
         })?;
         let reference = raw.reference;
         raw.into_command().map_err(|(code, message)| CommandError { reference, code, message })
@@ -127,7 +127,7 @@ impl Command {
         let raws: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| CommandError {
             reference: None,
             code: "bad_json",
-            message: format!("not an array of commands: {error}"),
+            message: format!("not an array of commands: {}", told(&error)),
         })?;
         if raws.len() > max {
             return Err(CommandError {
@@ -199,6 +199,22 @@ fn shorten(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
+/// What is wrong with a JSON text: of a long report the beginning and the end, for serde quotes a value of the wrong
+/// type in full, and escaped, which may be many times what the peer has sent.
+pub(crate) fn told(error: &serde_json::Error) -> String {
+    let whole = error.to_string();
+    let cut = |n: usize| whole.char_indices().nth(n).map(|(at, _)| at);
+    let end = whole.char_indices().nth_back(TOLD_END - 1).map(|(at, _)| at);
+    match (cut(TOLD_BEGIN), end) {
+        (Some(begin), Some(end)) if begin < end => format!("{} … {}", &whole[..begin], &whole[end..]),
+        _ => whole,
+    }
+}
+
+/// Characters of a long report: the kind of value and its beginning, then what was expected and where.
+const TOLD_BEGIN: usize = 100;
+const TOLD_END: usize = 100;
+
 /// Room for a client id and a counter, or a UUID.
 const KEY_MAX: usize = 100;
 
@@ -226,6 +242,27 @@ mod tests {
         assert_eq!(code(r#"{"type":"publish","room":"a","event":"a\nb"}"#), "bad_event");
         assert_eq!(code(r#"{"type":"publish","room":"a","event":"e","key":""}"#), "bad_key");
         assert_eq!(code(r#"{"type":"call"}"#), "bad_command");
+    }
+
+    #[test]
+    fn a_long_value_does_not_come_back_in_full() {
+        let long = "\u{7f}".repeat(10_000);
+        for text in
+            [format!("\"{long}\""), format!(r#"{{"type":"join","ref":"{long}"}}"#), format!("[{long}")]
+        {
+            for error in [
+                Command::parse(text.as_bytes()).unwrap_err(),
+                Command::parse_many(text.as_bytes(), 2)
+                    .map_or_else(|error| error, |mut many| many.remove(0).unwrap_err()),
+            ] {
+                assert!(error.message.chars().count() < 300, "{} bytes", error.message.len());
+                assert!(error.message.contains(" at line 1 column ") || error.code == "bad_command");
+            }
+        }
+        assert_eq!(
+            Command::parse(b"\"x\"").unwrap_err().message,
+            "not a command: invalid type: string \"x\", expected struct Raw at line 1 column 3"
+        );
     }
 
     #[test]

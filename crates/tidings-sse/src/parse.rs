@@ -43,7 +43,8 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// A parser that refuses events of more than `limit` bytes.
+    /// A parser that refuses events of more than `limit` bytes: no line may have more, together with the data of its
+    /// event before it.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -90,6 +91,8 @@ impl Parser {
                 }
             }
             let line = std::mem::take(&mut self.line);
+            // As below, so that it makes no difference in how many pieces a line came.
+            self.check(line.len())?;
             self.take_line(&line, &mut give)?;
         }
         self.line.extend_from_slice(rest);
@@ -121,7 +124,8 @@ impl Parser {
             "event" => value.clone_into(&mut self.event),
             "id" if !value.contains('\0') => value.clone_into(&mut self.id),
             "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                self.retry = value.parse().ok();
+                // One that no number can hold is as good as none.
+                self.retry = value.parse().ok().or(self.retry);
             }
             // Comments, and fields that nobody has defined.
             _ => {}
@@ -186,6 +190,30 @@ mod tests {
         let mut parser = Parser::new(1_000);
         let line = b"data: 0123456789\n";
         assert!((0..200).any(|_| parser.feed(line, |_| ()).is_err()));
+    }
+
+    #[test]
+    fn a_line_is_too_long_in_one_piece_as_in_many() {
+        for (stream, too_long) in [
+            (&b"data: 0123456789\n\n"[..], false),
+            (b"event: 0123456789\n\n", true),
+            (b"id: 0123456789abc\n\n", true),
+            (b":0123456789abcdef\n\n", true),
+            (b"data: 01234\ndata: 01234\n\n", true),
+        ] {
+            for step in [1, 7, stream.len()] {
+                let mut parser = Parser::new(16);
+                let refused = stream.chunks(step).any(|piece| parser.feed(piece, |_| ()).is_err());
+                assert_eq!(refused, too_long, "{:?} by {step}", String::from_utf8_lossy(stream));
+            }
+        }
+    }
+
+    #[test]
+    fn a_reconnection_time_that_is_no_number_changes_nothing() {
+        let mut parser = Parser::new(1_000);
+        parser.feed(b"retry: 1500\nretry: 99999999999999999999\nretry: +1\nretry:\n", |_| ()).unwrap();
+        assert_eq!(parser.retry(), Some(1_500));
     }
 
     proptest! {

@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     timer: Option<Pin<Box<Sleep>>>,
     /// What was discarded while lingering.
     discarded: usize,
+    /// The peer has ended its half of the stream, behind its close frame or its fault.
+    deserted: bool,
     shut: bool,
 }
 
@@ -101,6 +103,7 @@ impl Connection {
             ending: None,
             timer: None,
             discarded: 0,
+            deserted: false,
             shut: false,
         }
     }
@@ -220,6 +223,14 @@ impl Connection {
         if self.is_held_up() {
             return Ok(false);
         }
+        if self.deserted {
+            // The writing before this has seen to the wake-up.
+            let ends = !self.has_last_word();
+            if ends {
+                self.closing.ended();
+            }
+            return Ok(ends);
+        }
         if !self.unread.is_empty() {
             let mut unread = std::mem::take(&mut self.unread);
             self.take(&mut unread);
@@ -236,6 +247,8 @@ impl Connection {
                         self.take(read);
                     } else if self.closing.phase() == Phase::Open {
                         self.begin_to_leave(LastWord::Nothing);
+                    } else if self.has_last_word() {
+                        self.deserted = true;
                     } else {
                         self.closing.ended();
                     }
@@ -243,6 +256,15 @@ impl Connection {
                 }
             }
         })
+    }
+
+    /// Whether nothing the peer sends matters any more, but it may still wait for what we have to say.
+    fn has_last_word(&self) -> bool {
+        match self.closing.phase() {
+            Phase::Flushing => true,
+            Phase::Lingering => !self.shut,
+            _ => false,
+        }
     }
 
     /// Takes what was read. The decoder keeps what is not finished.
@@ -415,3 +437,6 @@ const WAITING: usize = 64 << 10;
 /// What is read and thrown away while a peer takes our close frame, for at most as long as a close may take. Closed
 /// with bytes unread, the connection is reset, and who sends a large message never sees why it is refused.
 const DISCARD: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,8 @@ pub struct Socket<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// What was discarded while lingering.
     discarded: usize,
+    /// The peer has ended its half of the stream, behind its close frame or its fault.
+    deserted: bool,
     shut: bool,
     begun: bool,
     protocol: Option<Box<str>>,
@@ -113,6 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             failure: None,
             timer: None,
             discarded: 0,
+            deserted: false,
             shut: false,
             begun: false,
             protocol: None,

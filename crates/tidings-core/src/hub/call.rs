@@ -1,6 +1,6 @@
 //! Methods of the application that clients may call.
 
-use crate::{Identity, sync::Mutex};
+use crate::{Identity, command::told, sync::Mutex};
 use serde_json::value::RawValue;
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
@@ -42,7 +42,7 @@ impl Calls {
         let handler: Handler = Arc::new(move |who, data| {
             let answer = serde_json::from_str(data.get())
                 .map(|arguments| handler(who, arguments))
-                .map_err(|error| CallError::new("bad_data", format!("wrong arguments: {error}")));
+                .map_err(|error| CallError::new("bad_data", format!("wrong arguments: {}", told(&error))));
             Box::pin(async move {
                 let value = answer?.await?;
                 let raw = serde_json::value::to_raw_value(&value)

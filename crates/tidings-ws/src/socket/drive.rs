@@ -152,6 +152,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Reads once. The first message is taken out of the shared buffer, what follows is kept.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        if self.deserted {
+            // The writing before this has seen to the wake-up.
+            if self.has_last_word() {
+                return Poll::Pending;
+            }
+            self.end(SocketError::Aborted);
+            return Poll::Ready(None);
+        }
         lend_buffer(|buffer| {
             let mut read = ReadBuf::new(buffer);
             if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)) {
@@ -159,7 +167,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 return Poll::Ready(None);
             }
             let mut input = read.filled_mut();
-            if input.is_empty() {
+            if input.is_empty() && self.has_last_word() {
+                self.deserted = true;
+            } else if input.is_empty() {
                 self.end(SocketError::Aborted);
             } else if matches!(self.closing.phase(), Phase::Flushing | Phase::Lingering) {
                 self.discarded += input.len();
@@ -173,6 +183,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
             Poll::Ready(None)
         })
+    }
+
+    /// Whether nothing the peer sends matters any more, but it may still wait for what we have to say.
+    fn has_last_word(&self) -> bool {
+        match self.closing.phase() {
+            Phase::Flushing => true,
+            Phase::Lingering => !self.shut,
+            _ => false,
+        }
     }
 
     /// Sees to control frames and errors.

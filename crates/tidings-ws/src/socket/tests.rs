@@ -11,6 +11,9 @@ use tokio::{
 };
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
+mod conversation;
+mod pipe;
+
 fn pair(buffer: usize) -> (Socket<DuplexStream>, Socket<DuplexStream>) {
     let (server, client) = duplex(buffer);
     (Socket::new(server, Role::Server), Socket::new(client, Role::Client))
@@ -137,6 +140,25 @@ async fn the_side_that_closes_gets_what_is_in_flight_and_both_end_clean() {
         assert!(closer.next().await.is_none());
         assert!(closer.outcome().unwrap().clean && other.await.unwrap().clean);
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_and_ends_its_half_at_once_still_gets_what_is_under_way() {
+    let (mut server, mut wire) = served(16);
+    server.put(Message::binary(vec![7; 1_000]));
+    wire.write_all(&frames(|out| put_close(CloseCode::Normal, "", KEY, out))).await.unwrap();
+    wire.shutdown().await.unwrap();
+    let reader = tokio::spawn(async move {
+        let mut all = Vec::new();
+        wire.read_to_end(&mut all).await.unwrap();
+        all
+    });
+    assert!(matches!(next(&mut server).await, Message::Close(_)));
+    assert!(server.next().await.is_none());
+    assert!(server.outcome().unwrap().clean);
+    let all = reader.await.unwrap();
+    assert_eq!(all.len(), 4 + 1_000 + 4);
+    assert!(all.ends_with(b"\x88\x02\x03\xe8"));
 }
 
 #[tokio::test(start_paused = true)]

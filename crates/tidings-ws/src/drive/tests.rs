@@ -1,0 +1,54 @@
+use super::*;
+use crate::{encode::Ws, stream::Upgraded};
+use bytes::{Bytes, BytesMut};
+use http_body_util::Empty;
+use hyper::{Request, Response, StatusCode, body::Incoming as Received, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{convert::Infallible, sync::Arc};
+use tidings_core::{Event, From, Identity, RoomName, gate};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::mpsc,
+};
+
+/// A stream that hyper has handed over, and its other end. It holds `buffer` bytes.
+async fn upgraded(buffer: usize) -> (Io, DuplexStream) {
+    let (server, mut wire) = duplex(buffer);
+    let (give, mut given) = mpsc::unbounded_channel();
+    let service = service_fn(move |request: Request<Received>| {
+        let give = give.clone();
+        tokio::spawn(async move { give.send(hyper::upgrade::on(request).await.unwrap()).unwrap() });
+        let mut response = Response::new(Empty::<Bytes>::new());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        async { Ok::<_, Infallible>(response) }
+    });
+    let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+    tokio::spawn(serving.with_upgrades());
+    wire.write_all(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(wire.read_u8().await.unwrap());
+    }
+    (Upgraded::new(given.recv().await.unwrap()).0.into_io(), wire)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_and_ends_its_half_at_once_gets_what_is_under_way() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let mut session = hub.attach(Arc::new(Ws::new(None)), Identity::anonymous());
+    session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
+    hub.publish("r", Event::json("n", &"x".repeat(8 << 10)).unwrap()).await.unwrap();
+    // The client takes nothing yet, so all of it waits.
+    let (server, mut wire) = upgraded(16).await;
+    let connection = tokio::spawn(Connection::new(server, &[], session, &hub, false));
+    let mut close = BytesMut::new();
+    put_close(CloseCode::Normal, "", Some([1, 2, 3, 4]), &mut close);
+    wire.write_all(&close).await.unwrap();
+    wire.shutdown().await.unwrap();
+    tokio::task::yield_now().await;
+    let mut all = Vec::new();
+    wire.read_to_end(&mut all).await.unwrap();
+    connection.await.unwrap();
+    assert!(all.len() > 8 << 10, "{} bytes", all.len());
+    assert!(all.ends_with(b"\x88\x02\x03\xe8"), "the close frame is answered");
+}

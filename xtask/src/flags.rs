@@ -19,6 +19,8 @@ pub(crate) enum Task {
     Test(Test),
     /// Check the hand-overs between threads under every interleaving (loom)
     Loom,
+    /// Run the browser client's tests that need no browser (node 20 or newer), and look whether its bundle is current
+    Js,
     Browser(Browser),
     Autobahn(Autobahn),
 }
@@ -51,6 +53,8 @@ pub(crate) enum Step {
     Clippy,
     /// Unit, integration and documentation tests pass
     Test,
+    /// The browser client's tests that need no browser pass
+    Js,
     /// The hand-overs between threads hold under every interleaving
     Loom,
     /// The documentation builds without a warning

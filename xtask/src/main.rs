@@ -5,7 +5,9 @@ mod browser;
 mod ci;
 mod features;
 mod flags;
+mod js;
 mod loom;
+mod npm;
 mod run;
 mod setup;
 mod test;
@@ -38,6 +40,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Ci(flags) => ci::run(&workspace, flags),
         Task::Tidy(flags) => tidy::run(&workspace, flags),
         Task::Test(flags) => test::run(flags),
+        Task::Js => js::run(&workspace),
         Task::Loom => loom::run(),
         Task::Browser(flags) => browser::run(&workspace, flags),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),

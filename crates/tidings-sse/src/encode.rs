@@ -46,6 +46,9 @@ fn put_line(field: &str, value: &dyn Display, out: &mut BytesMut) {
 /// A comment: keeps the connection alive and tells nothing.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
 
+/// The same as an event, for a browser's own event source, which does not show comments to its page.
+pub const ALIVE: &[u8] = b"data: {\"type\":\"alive\"}\n\n";
+
 /// How messages look on the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -119,6 +122,8 @@ impl Transport for Sse {
 
     fn notice(&self, notice: &Notice, standing: Standing<'_>, out: &mut BytesMut) {
         let event = match notice {
+            Notice::Hello { .. } => "tidings.hello",
+            Notice::Refused { .. } => "tidings.error",
             Notice::Joined { .. } => "tidings.joined",
             Notice::Gap { .. } => "tidings.gap",
             Notice::End { .. } => "tidings.end",

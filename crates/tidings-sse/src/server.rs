@@ -1,6 +1,6 @@
 //! The endpoint.
 
-use crate::encode::{Format, KEEP_ALIVE, Sse, put_retry};
+use crate::encode::{ALIVE, Format, KEEP_ALIVE, Sse, put_retry};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
@@ -62,11 +62,12 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     let who = hub.connect(&head).await?;
     let session = asked.open(&hub, Arc::new(Sse::new(format, asked.rooms.len())), who).await?;
     let limits = hub.limits();
-    if asked.resumed && session.is_at_end() {
+    if asked.is_over(&session) {
         // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
         return Ok(no_content());
     }
-    let stream = Stream::new(session, limits.batch, limits.heartbeat);
+    let alive = if asked.hello && format == Format::Json { ALIVE } else { KEEP_ALIVE };
+    let stream = Stream::new(session, limits.batch, limits.heartbeat, alive);
     Ok(answer(Body::stream(stream)))
 }
 
@@ -94,12 +95,13 @@ struct Stream {
     batch: Batch,
     opening: Option<Bytes>,
     heartbeat: Duration,
+    alive: &'static [u8],
     quiet: Pin<Box<Sleep>>,
     ended: bool,
 }
 
 impl Stream {
-    fn new(session: Session, batch: usize, heartbeat: Duration) -> Self {
+    fn new(session: Session, batch: usize, heartbeat: Duration, alive: &'static [u8]) -> Self {
         // At once: a client that sees no byte believes that it is still connecting. The time to come back is
         // each client's own.
         let mut opening = BytesMut::from(&b": tidings\n"[..]);
@@ -110,6 +112,7 @@ impl Stream {
             batch: Batch::new(batch),
             opening: Some(opening.freeze()),
             heartbeat,
+            alive,
             quiet: Box::pin(sleep(heartbeat)),
             ended: false,
         }
@@ -138,7 +141,7 @@ impl Stream {
             Poll::Pending => {
                 std::task::ready!(self.quiet.as_mut().poll(cx));
                 self.quiet.as_mut().reset(Instant::now() + self.heartbeat);
-                Poll::Ready(Some(Bytes::from_static(KEEP_ALIVE)))
+                Poll::Ready(Some(Bytes::from_static(self.alive)))
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::flags::{self, Ci, Step};
 use crate::run::cargo;
 use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
-use crate::{autobahn, browser, features, js, loom, tidy};
+use crate::{autobahn, browser, features, interop, js, loom, tidy};
 
 pub(crate) fn run(workspace: &Workspace, flags: &Ci) -> Result<()> {
     let steps = selected(&flags.only, &flags.skip);
@@ -44,6 +44,7 @@ fn perform(workspace: &Workspace, step: Step) -> Row {
         Step::Features => features::run(workspace),
         Step::Examples => examples(workspace),
         Step::Browser => browser::run(workspace, &flags::Browser::default()),
+        Step::Interop => interop::run(workspace),
         Step::Autobahn => autobahn::run_if_there(workspace),
     };
     let outcome = match result {
@@ -122,7 +123,7 @@ mod tests {
         assert_eq!(selected(&[Step::Test, Step::Clippy], &[]), [Step::Clippy, Step::Test]);
         assert_eq!(selected(&[Step::Test, Step::Docs], &[Step::Docs]), [Step::Test]);
         let all = selected(&[], &[Step::Browser]);
-        assert_eq!((all.len(), all.first(), all.last()), (10, Some(&Step::Fmt), Some(&Step::Autobahn)));
+        assert_eq!((all.len(), all.first(), all.last()), (11, Some(&Step::Fmt), Some(&Step::Autobahn)));
     }
 
     #[test]

@@ -22,7 +22,10 @@ pub(crate) enum Task {
     /// Run the browser client's tests that need no browser (node 20 or newer), and look whether its bundle is current
     Js,
     Browser(Browser),
+    /// Run Python's `websockets` and chromium against our WebSockets, with compression
+    Interop,
     Autobahn(Autobahn),
+    Bench(Bench),
 }
 
 /// Run everything a change must pass, in order, and print a summary
@@ -65,6 +68,8 @@ pub(crate) enum Step {
     Examples,
     /// The browser tests pass
     Browser,
+    /// Python's `websockets` and chromium understand our WebSockets
+    Interop,
     /// The fast set of the Autobahn suite passes, where its folder is there
     Autobahn,
 }
@@ -115,4 +120,27 @@ pub(crate) struct Autobahn {
     /// Test our client against the suite's server
     #[arg(long)]
     pub(crate) client: bool,
+}
+
+/// Measure, in release builds; give `--help` after the name for what each can be told
+///
+/// Nothing here is judged: figures mean something beside others of the same run. What they were is in the README of the
+/// crate concerned, with the command.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure
+    #[arg(value_enum)]
+    pub(crate) what: What,
+    /// What to hand to the program
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+/// A measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Bytes that an idle connection costs
+    Idle,
+    /// Echo servers of several WebSocket libraries, side by side
+    Echo,
 }

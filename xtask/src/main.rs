@@ -1,10 +1,12 @@
 //! The tasks of this repository: `cargo xtask ci` is what a change must pass, `cargo xtask --help` lists the rest.
 
 mod autobahn;
+mod bench;
 mod browser;
 mod ci;
 mod features;
 mod flags;
+mod interop;
 mod js;
 mod loom;
 mod npm;
@@ -43,6 +45,8 @@ fn perform(task: &Task) -> Result<()> {
         Task::Js => js::run(&workspace),
         Task::Loom => loom::run(),
         Task::Browser(flags) => browser::run(&workspace, flags),
+        Task::Interop => interop::run(&workspace),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),
+        Task::Bench(flags) => bench::run(&workspace, flags),
     }
 }

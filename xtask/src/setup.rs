@@ -14,6 +14,7 @@ pub(crate) enum Tool {
     Git,
     Node,
     Chromium,
+    Python,
 }
 
 /// Makes sure that a tool is there. Installs it with `CI` set or as root on Debian, else fails with the line to type.
@@ -54,6 +55,7 @@ impl Tool {
             Self::Git => "git".to_owned(),
             Self::Node => format!("node {NODE_MAJOR} or newer with npm"),
             Self::Chromium => format!("chromium (looked for {})", chromium()),
+            Self::Python => "python 3.11 or newer with venv".to_owned(),
         }
     }
 
@@ -69,6 +71,11 @@ impl Tool {
                     && version.and_then(|version| major(&version)).is_some_and(|major| major >= NODE_MAJOR)
             }
             Self::Chromium => Path::new(&chromium()).is_file(),
+            // Debian has `ensurepip`, without which an environment has no pip, in a package of its own.
+            Self::Python => {
+                let check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
+                Cmd::new("python3", &["-c", check]).probe().is_some()
+            }
         }
     }
 
@@ -85,6 +92,7 @@ impl Tool {
                 commands
             }
             Self::Chromium => apt(&["chromium"]),
+            Self::Python => apt(&["python3", "python3-venv"]),
         }
     }
 }

@@ -4,14 +4,16 @@ mod builder;
 mod call;
 mod deliver;
 mod room;
+mod run;
 
 pub use builder::HubBuilder;
 pub use call::CallError;
 pub(crate) use room::{Membership, Room, jitter};
+pub(crate) use run::{Run, Runs};
 
 use crate::{
     CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice, Position,
-    PublishError, RoomName, Session, Subscription, Transport,
+    PublishError, RoomName, Session, Subscription, Transport, Wheel,
     broker::{Broker, Publish},
     gate::Decision,
     policy::Rules,
@@ -43,6 +45,7 @@ pub(crate) struct Node {
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) limits: Limits,
+    wheel: Wheel,
     /// Range reads for sessions that are behind their room's ring: they share the node fairly and cannot flood
     /// the broker.
     pub(crate) reads: Arc<Semaphore>,
@@ -174,6 +177,11 @@ impl Hub {
         self.node.gate.connect(head)
     }
 
+    /// The timer that the node's connections share, for heartbeats and time-outs.
+    pub fn wheel(&self) -> &Wheel {
+        &self.node.wheel
+    }
+
     /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.node.limits
@@ -196,7 +204,7 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         for (_, mailbox) in &self.node.sessions.lock().all {
-            *stats.sessions.entry(mailbox.transport()).or_default() += 1;
+            *stats.sessions.entry(mailbox.transport().name()).or_default() += 1;
         }
         let rooms: Vec<_> = self.node.rooms.lock().values().cloned().collect();
         stats.rooms = rooms.len();
@@ -208,8 +216,7 @@ impl Hub {
 impl Drop for Node {
     fn drop(&mut self) {
         self.unwatch_all();
-        // The background task sees that the node is gone.
-        self.dirty.wake();
+        self.dirty.end();
     }
 }
 

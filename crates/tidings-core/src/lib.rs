@@ -39,6 +39,7 @@ mod session;
 mod subscribe;
 mod sync;
 mod transport;
+mod wheel;
 
 pub use broker::{Broker, MemoryBroker};
 pub use command::{Command, CommandError};
@@ -53,6 +54,7 @@ pub use name::{EventName, NameError, RoomName};
 pub use notice::{CloseReason, GapReason, HelloLimits, Notice};
 pub use policy::{Kind, Retention, Rooms};
 pub use position::{Position, PositionError};
-pub use session::{Batch, JoinError, Joined, PublishError, Session, Step};
+pub use session::{Batch, JoinError, Joined, Outlet, PublishError, Session, Step};
 pub use subscribe::{Received, Subscription};
 pub use transport::{Standing, Transport};
+pub use wheel::{Alarm, Wheel};

@@ -112,6 +112,24 @@ impl Reader {
         Self { kind, cursor, gap: None, taken: VecDeque::new(), live: false, ahead: None, end }
     }
 
+    /// A reader that had everything up to `cursor`.
+    pub(crate) fn standing(kind: Kind, cursor: Position) -> Self {
+        Self { kind, cursor, gap: None, taken: VecDeque::new(), live: true, ahead: None, end: End::No }
+    }
+
+    /// Whether it has everything there was when it last looked, so that [`standing`](Self::standing) at its cursor
+    /// would be the same.
+    pub(crate) fn is_standing(&self) -> bool {
+        let nothing = self.gap.is_none() && self.taken.is_empty() && self.ahead.is_none();
+        self.live && nothing && self.end == End::No
+    }
+
+    /// Others have given, in its place, everything up to `cursor`.
+    pub(crate) fn move_to(&mut self, cursor: Position) {
+        debug_assert!(self.is_standing(), "only what is at rest is moved");
+        self.cursor = cursor;
+    }
+
     /// After the last message or gap that was given.
     pub fn cursor(&self) -> Position {
         self.cursor

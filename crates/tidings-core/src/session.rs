@@ -1,12 +1,14 @@
 //! The server's half of one live attachment.
 
 mod batch;
+mod direct;
 mod mailbox;
 mod subscription;
 mod task;
 mod work;
 
 pub use batch::{Batch, Step};
+pub use direct::Outlet;
 pub(crate) use mailbox::Mailbox;
 pub(crate) use subscription::{Item, Subscriptions};
 pub(crate) use work::perform;
@@ -17,6 +19,7 @@ use crate::{
     CloseReason, Command, CommandError, From, Identity, Notice, RoomName, Transport, hub::Node,
     transport::Standing,
 };
+use bytes::Bytes;
 use std::{
     collections::VecDeque,
     fmt,
@@ -35,7 +38,8 @@ pub struct Session {
     node: Arc<Node>,
     mailbox: Arc<Mailbox>,
     key: usize,
-    transport: Arc<dyn Transport>,
+    /// The mailbox has the cursors.
+    lent: bool,
     /// None: the application's own session, asked at no gate.
     identity: Option<Identity>,
     subscriptions: Subscriptions,
@@ -50,13 +54,13 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(node: Arc<Node>, transport: Arc<dyn Transport>, identity: Option<Identity>) -> Self {
-        let mailbox = Arc::new(Mailbox::new(transport.name()));
+        let mailbox = Arc::new(Mailbox::new(transport));
         let key = node.enroll(Arc::clone(&mailbox), identity.is_some());
         Self {
             node,
             mailbox,
             key,
-            transport,
+            lent: false,
             identity,
             subscriptions: Subscriptions::default(),
             ready: VecDeque::new(),
@@ -161,7 +165,34 @@ impl Session {
 
     /// The transport.
     pub fn transport(&self) -> &dyn Transport {
-        &*self.transport
+        &**self.mailbox.transport()
+    }
+
+    /// Lets the hub write what is new straight to `outlet`, without waking the owner of the session. To be called
+    /// when [`poll_batch`](Self::poll_batch) was pending and nothing waits to be written; from then on the owner
+    /// writes nothing until it has called [`take_back`](Self::take_back), which it must do whenever it is woken.
+    ///
+    /// Nothing happens where it cannot be: a command is under way, or messages need a
+    /// [mark](Transport::mark) of the session's own, or the rooms are many.
+    pub fn lend(&mut self, outlet: &Arc<impl Outlet>) {
+        let idle = self.ended.is_none() && self.outbox.is_empty() && self.ready.is_empty();
+        let rooms = self.subscriptions.len();
+        if !idle || self.work.is_some() || rooms == 0 || rooms > LENT || self.transport().marks() {
+            return;
+        }
+        if self.subscriptions.are_standing() {
+            self.mailbox.lend(Arc::clone(outlet) as Arc<dyn Outlet>, self.subscriptions.places());
+            self.lent = true;
+        }
+    }
+
+    /// Takes the session back from the hub. What is answered comes first of all that is written; mostly it is empty.
+    #[must_use = "what was written in part must be finished"]
+    pub fn take_back(&mut self) -> Bytes {
+        if !std::mem::take(&mut self.lent) {
+            return Bytes::new();
+        }
+        self.mailbox.take_back(|room, cursor| self.subscriptions.move_to(room, cursor))
     }
 
     /// Gathers what is new for all rooms into `batch`, up to its limit. Pending when there is nothing; then the
@@ -169,6 +200,7 @@ impl Session {
     ///
     /// What is in the batch counts as sent: the cursors have moved past it.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Step> {
+        debug_assert!(!self.lent, "a session that is lent is taken back first");
         // A session that always has something to read must hear it too.
         if let (None, Some(reason)) = (self.ended, self.mailbox.closing()) {
             self.end(reason);
@@ -185,15 +217,24 @@ impl Session {
         Poll::Ready(Step::Some)
     }
 
+    /// Whether the session is to end, for an owner whose client takes nothing, so that there is no use in another
+    /// [batch](Self::poll_batch). If it is not, the task is woken when it is.
+    pub fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let closing = self.ended.or_else(|| self.mailbox.wait_for_close(cx.waker()));
+        closing.map_or(Poll::Pending, Poll::Ready)
+    }
+
     fn put(&self, item: &Item, batch: &mut Batch) {
         match item {
             Item::Message(message) => {
-                if self.transport.marks() {
-                    batch.put_with(|out| self.transport.mark(self.standing(), out));
+                if self.transport().marks() {
+                    batch.put_with(|out| self.transport().mark(self.standing(), out));
                 }
-                batch.put_message(message.form(self.transport.encoder()).clone());
+                batch.put_message(message.form(self.transport().encoder()).clone());
             }
-            Item::Notice(notice) => batch.put_with(|out| self.transport.notice(notice, self.standing(), out)),
+            Item::Notice(notice) => {
+                batch.put_with(|out| self.transport().notice(notice, self.standing(), out))
+            }
         }
     }
 
@@ -205,6 +246,10 @@ impl Session {
     pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CloseReason>> {
         loop {
             if let Some(notice) = self.outbox.pop_front() {
+                if self.outbox.is_empty() {
+                    // Rarely used, and place for four is a quarter of a kilobyte.
+                    self.outbox = VecDeque::new();
+                }
                 return Poll::Ready(Ok(Item::Notice(notice)));
             }
             if let Some(reason) = self.ended {
@@ -307,12 +352,14 @@ impl Drop for Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("transport", &self.transport.name())
+            .field("transport", &self.transport().name())
             .field("identity", &self.identity)
             .field("rooms", &self.rooms())
             .finish_non_exhaustive()
     }
 }
 
+/// Rooms of a session that is lent: looked through at each message, and copied at each loan.
+const LENT: usize = 32;
 /// Notices that may wait before no more commands are taken.
 const OUTBOX: usize = 16;

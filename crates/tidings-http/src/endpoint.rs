@@ -13,9 +13,14 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Its path below the service's own, such as `sse`.
     fn path(&self) -> &'static str;
 
-    /// The one method it answers.
+    /// The method it answers, and that is named to whoever comes with another.
     fn method(&self) -> Method {
         Method::GET
+    }
+
+    /// Whether it answers a request of this kind; by its method, unless it says otherwise.
+    fn takes(&self, head: &Parts) -> bool {
+        head.method == self.method()
     }
 
     /// Answers a request. The future is dropped when the client goes away.

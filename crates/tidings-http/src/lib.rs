@@ -4,27 +4,38 @@
 //! own server loop, with [`serve`], or, with the feature `tower`, inside axum and any tower stack. What every
 //! endpoint needs stands here once: the query of a subscription ([`Asked`]), the origin of a request
 //! ([`Origins`]), refusals ([`Refusal`]), and the upstream endpoint that event streams and long-polling share.
+//!
+//! A stream of HTTP/1.1 leaves hyper when its head is written ([`Takeover`]): its owner then writes by itself, and
+//! lends the connection to the hub while there is nothing else to do ([`Tcp`], [`Outgoing`]).
 
 mod asked;
 mod asset;
 mod body;
+mod buffer;
 mod endpoint;
 mod origin;
+mod outgoing;
 mod query;
 mod refusal;
 mod send;
 mod serve;
 mod service;
+mod takeover;
+mod tcp;
 #[cfg(feature = "tower")]
 mod tower;
 
 pub use asked::Asked;
 pub use asset::Asset;
 pub use body::{Body, BoxError, RequestBody};
+pub use buffer::lend_buffer;
 pub use endpoint::{Answering, Endpoint, Request};
 pub use origin::{OriginError, Origins};
+pub use outgoing::Outgoing;
 pub use query::Query;
 pub use refusal::{Refusal, no_content};
 pub use send::Upstream;
 pub use serve::{Serve, serve};
 pub use service::Service;
+pub use takeover::Takeover;
+pub use tcp::{Tcp, TcpOutlet};

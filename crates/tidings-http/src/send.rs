@@ -1,10 +1,10 @@
 //! The upstream of event streams and long-polling.
 
 use crate::{
-    Answering, Endpoint, Refusal, Request,
+    Answering, Body, Endpoint, Refusal, Request, RequestBody,
     refusal::{json, status},
 };
-use http::{Method, Response, StatusCode, header::CONTENT_ENCODING};
+use http::{Method, Response, StatusCode, request::Parts};
 use std::time::Duration;
 use tidings_core::{Command, Hub, Notice};
 use tokio::time::timeout;
@@ -33,16 +33,21 @@ impl Endpoint for Upstream {
     }
 
     fn answer(&self, hub: Hub, request: Request) -> Answering {
-        Box::pin(async move { send(hub, request).await.unwrap_or_else(Refusal::into_response) })
+        let Request { head, mut body } = request;
+        Box::pin(async move {
+            match send(hub, &head, &mut body).await {
+                Ok(response) => response,
+                Err(refusal) => {
+                    body.discard(&head.headers).await;
+                    refusal.into_response()
+                }
+            }
+        })
     }
 }
 
-async fn send(hub: Hub, request: Request) -> Result<Response<crate::Body>, Refusal> {
-    let Request { head, body } = request;
-    if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Refusal::of("encoding", "a body is taken as it is, not compressed"));
-    }
-    let who = hub.connect(&head).await?;
+async fn send(hub: Hub, head: &Parts, body: &mut RequestBody) -> Result<Response<Body>, Refusal> {
+    let who = hub.connect(head).await?;
     let body = timeout(BODY_TIME, body.collect(hub.limits().message))
         .await
         .map_err(|_| Refusal::of("timeout", "the body did not come in time"))??;

@@ -1,23 +1,28 @@
 //! The server loop.
 
-use crate::Service;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+use crate::{
+    Service, Tcp,
+    takeover::{Takeover, Watched},
 };
+use http::Version;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service as _, service_fn},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
-    future::{Future, IntoFuture},
+    future::{Future, IntoFuture, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
+    task::Poll,
     time::Duration,
 };
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on a listener, until the process ends or, with
@@ -54,12 +59,11 @@ impl Serve {
     async fn run(self) -> io::Result<()> {
         let Self { listener, service, until, patience } = self;
         let mut until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
-        let graceful = GracefulShutdown::new();
         let (stop, stopping) = watch::channel(false);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => connection(stream, service.clone(), graceful.watcher(), stopping.clone()),
+                    Ok((stream, _)) => connection(stream, service.clone(), stopping.clone()),
                     Err(error) => after_failure(&error).await,
                 },
                 () = &mut until => break,
@@ -67,10 +71,12 @@ impl Serve {
         }
         drop(listener);
         stop.send_replace(true);
+        drop(stopping);
         // Also for sessions that a request in mid-flight may yet begin.
         service.hub().drain();
         let gone = async {
-            graceful.shutdown().await;
+            // Each connection listens until it is gone.
+            stop.closed().await;
             service.hub().vacant().await;
         };
         // Whoever is still there after that has had its time; the runtime's end cuts it off.
@@ -98,10 +104,11 @@ impl std::fmt::Debug for Serve {
 }
 
 /// Serves one connection, in a task of its own.
-fn connection(stream: TcpStream, service: Service, watcher: Watcher, mut stopping: watch::Receiver<bool>) {
+fn connection(stream: TcpStream, service: Service, mut stopping: watch::Receiver<bool>) {
     // Events are small and wait for nothing. A socket that refuses the option works all the same.
     let _ = stream.set_nodelay(true);
     tokio::spawn(async move {
+        let begun = Instant::now();
         let http2 = tokio::select! {
             // A peer that says nothing must not wait for ever, nor hold up the end.
             spoken = timeout(HEADER_TIME, speaks_http2(&stream)) => match spoken {
@@ -110,23 +117,75 @@ fn connection(stream: TcpStream, service: Service, watcher: Watcher, mut stoppin
             },
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME)
-            .max_buf_size(HEADER_BYTES)
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(H2_PING)
-            .max_header_list_size(HEADER_BYTES as u32)
-            .max_concurrent_streams(H2_STREAMS);
-        // The builder could find out by itself, but would wait for ever.
-        let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        // An error here is the peer's: a reset, a bad head. It was answered where it could be.
-        let _ = watcher.watch(connection).await;
+        if http2 {
+            serve_http2(stream, service, stopping).await;
+        } else {
+            // What the first bytes took counts, or a peer could have the time twice.
+            let header_time = HEADER_TIME.saturating_sub(begun.elapsed()).max(LEAST_HEADER_TIME);
+            serve_http1(stream, service, header_time, stopping).await;
+        }
     });
+}
+
+async fn serve_http2(stream: TcpStream, service: Service, mut stopping: watch::Receiver<bool>) {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(H2_PING)
+        .max_header_list_size(HEADER_BYTES as u32)
+        .max_concurrent_streams(H2_STREAMS)
+        // WebSockets as streams of a connection (RFC 8441).
+        .enable_connect_protocol();
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // An error here is the peer's: a reset, a bad head. It was answered where it could be.
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn serve_http1(
+    stream: TcpStream,
+    service: Service,
+    header_time: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let takeover = Takeover::new();
+    let answer = service_fn(|mut request: http::Request<Incoming>| {
+        // Of HTTP/1.0 hyper makes another framing.
+        if request.version() == Version::HTTP_11 {
+            request.extensions_mut().insert(takeover.clone());
+        }
+        service.call(request)
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(HEADER_BYTES);
+    let mut connection = builder.serve_connection(Watched::new(stream, takeover.clone()), answer);
+    let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
+    let mut stopped = false;
+    let ended = poll_fn(|cx| {
+        if !stopped && stop.as_mut().poll(cx).is_ready() {
+            stopped = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match connection.poll_without_shutdown(cx) {
+            // Another has the rest, with the head written and nothing of the body there yet.
+            Poll::Pending if takeover.is_due() => Poll::Ready(Ok(())),
+            polled => polled,
+        }
+    })
+    .await;
+    // An error here is the peer's: a reset, a bad head. It was answered where it could be.
+    if ended.is_err() {
+        return;
+    }
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    match takeover.take() {
+        Some(taker) => taker(Tcp::new(stream), parts.read_buf),
+        None => _ = stream.shutdown().await,
+    }
 }
 
 /// Whether the connection begins with the preface of HTTP/2 (RFC 9113 §3.4). Nothing is taken from it.
@@ -159,8 +218,9 @@ async fn after_failure(error: &io::Error) {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A head that takes longer is an attack or a lost client.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+/// A head that takes longer is an attack or a lost client. With the least it is given, 10 seconds.
+const HEADER_TIME: Duration = Duration::from_secs(9);
+const LEAST_HEADER_TIME: Duration = Duration::from_secs(1);
 /// Cookies and a cursor over many rooms fit; a flood does not.
 const HEADER_BYTES: usize = 64 << 10;
 /// Finds HTTP/2 peers that have vanished.

@@ -1,7 +1,11 @@
 //! The service: from a request to the endpoint that answers it.
 
 use crate::{Asset, Body, BoxError, Endpoint, Origins, Refusal, Request, RequestBody};
-use http::{HeaderValue, Method, Response, StatusCode, header::ALLOW, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING},
+    request::Parts,
+};
 use std::{collections::HashMap, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
 use tidings_core::Hub;
 
@@ -112,7 +116,7 @@ impl Service {
             return Refusal::of("not_found", "there is nothing at this address").into_response();
         };
         let methods = if endpoint.method() == Method::POST { "POST, OPTIONS" } else { "GET, OPTIONS" };
-        if head.method != endpoint.method() && head.method != Method::OPTIONS {
+        if !endpoint.takes(&head) && head.method != Method::OPTIONS {
             return refuse_method(methods);
         }
         if !allowed {
@@ -120,6 +124,12 @@ impl Service {
         }
         if head.method == Method::OPTIONS {
             return Origins::preflight(&head, methods);
+        }
+        if !body.is_at_end() && is_encoded(&head.headers) {
+            body.discard(&head.headers).await;
+            return Refusal::of("encoding", "a body is taken as it is, not compressed")
+                .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+                .into_response();
         }
         endpoint.answer(shared.hub.clone(), Request::new(head, body)).await
     }
@@ -131,6 +141,15 @@ impl Shared {
         let name = below.strip_prefix('/')?;
         self.endpoints.iter().find(|endpoint| endpoint.path() == name).cloned()
     }
+}
+
+/// Whether a body is compressed. None is inflated here, so that a small body is small.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONTENT_ENCODING).into_iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 fn refuse_method(methods: &'static str) -> Response<Body> {

@@ -46,8 +46,22 @@ fn put_line(field: &str, value: &dyn Display, out: &mut BytesMut) {
 /// A comment: keeps the connection alive and tells nothing.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
 
-/// The same as an event, for a browser's own event source, which does not show comments to its page.
-pub const ALIVE: &[u8] = b"data: {\"type\":\"alive\"}\n\n";
+/// A sign of life: what is written when nothing else is, by itself and as a chunk.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) plain: &'static [u8],
+    pub(crate) chunk: &'static [u8],
+}
+
+impl Life {
+    /// A comment, which is no event to anybody.
+    pub(crate) const COMMENT: &Self = &Self { plain: KEEP_ALIVE, chunk: b"3\r\n:\n\n\r\n" };
+    /// An event, for a browser's own event source, which does not show comments to its page.
+    pub(crate) const EVENT: &Self = &Self {
+        plain: b"data: {\"type\":\"alive\"}\n\n",
+        chunk: b"18\r\ndata: {\"type\":\"alive\"}\n\n\r\n",
+    };
+}
 
 /// How messages look on the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,35 +74,65 @@ pub enum Format {
     Json,
 }
 
+/// Appends bytes as a chunk of HTTP/1.1 (RFC 9112 §7.1); nothing, if there are none, for that would be the end.
+pub(crate) fn put_chunk(bytes: &[u8], out: &mut BytesMut) {
+    use std::fmt::Write;
+    if bytes.is_empty() {
+        return;
+    }
+    out.reserve(bytes.len() + 20);
+    // A buffer that grows refuses nothing.
+    let _ = write!(out, "{:x}\r\n", bytes.len());
+    out.put_slice(bytes);
+    out.put_slice(b"\r\n");
+}
+
 /// The byte forms of messages on an event stream: with the id of one room, or without, where the session writes
-/// the id over all its rooms itself.
+/// the id over all its rooms itself; and as chunks, where nobody else makes them.
 #[derive(Debug, Clone, Copy)]
 struct Form {
     format: Format,
     many: bool,
+    chunked: bool,
+}
+
+impl Form {
+    /// Appends what `put` appends, in a chunk if it must be.
+    fn frame(self, out: &mut BytesMut, put: impl FnOnce(&mut BytesMut)) {
+        if !self.chunked {
+            return put(out);
+        }
+        let mut bytes = BytesMut::new();
+        put(&mut bytes);
+        put_chunk(&bytes, out);
+    }
 }
 
 impl Encoder for Form {
     fn id(&self) -> EncodingId {
-        EncodingId::new(match (self.format, self.many) {
-            (Format::Plain, false) => "sse",
-            (Format::Plain, true) => "sse-many",
-            (Format::Json, false) => "sse-json",
-            (Format::Json, true) => "sse-json-many",
+        EncodingId::new(match (self.format, self.many, self.chunked) {
+            (Format::Plain, false, false) => "sse",
+            (Format::Plain, true, false) => "sse-many",
+            (Format::Json, false, false) => "sse-json",
+            (Format::Json, true, false) => "sse-json-many",
+            (Format::Plain, false, true) => "sse-chunk",
+            (Format::Plain, true, true) => "sse-many-chunk",
+            (Format::Json, false, true) => "sse-json-chunk",
+            (Format::Json, true, true) => "sse-json-many-chunk",
         })
     }
 
     fn encode(&self, message: &Content, out: &mut BytesMut) {
         let id = message.id().filter(|_| !self.many);
         let id = id.as_ref().map(|id| id as &dyn Display);
-        match self.format {
+        self.frame(out, |out| match self.format {
             Format::Plain => put_event(id, Some(message.event().name()), message.event().data(), out),
             Format::Json => {
                 let mut json = BytesMut::new();
                 Json.encode(message, &mut json);
                 put_event(id, None, &json, out);
             }
-        }
+        });
     }
 }
 
@@ -97,8 +141,9 @@ impl Encoder for Form {
 pub(crate) struct Sse(Form);
 
 impl Sse {
-    pub(crate) fn new(format: Format, rooms: usize) -> Self {
-        Self(Form { format, many: rooms > 1 })
+    /// For a session in so many rooms; in chunks, where hyper does not make them.
+    pub(crate) fn new(format: Format, rooms: usize, chunked: bool) -> Self {
+        Self(Form { format, many: rooms > 1, chunked })
     }
 }
 
@@ -117,33 +162,37 @@ impl Transport for Sse {
 
     fn mark(&self, standing: Standing<'_>, out: &mut BytesMut) {
         let (rooms, cursor) = standing.cursor();
-        put_id(&cursor.display(&rooms), out);
+        self.0.frame(out, |out| put_id(&cursor.display(&rooms), out));
     }
 
     fn notice(&self, notice: &Notice, standing: Standing<'_>, out: &mut BytesMut) {
-        let event = match notice {
-            Notice::Hello { .. } => "tidings.hello",
-            Notice::Refused { .. } => "tidings.error",
-            Notice::Joined { .. } => "tidings.joined",
-            Notice::Gap { .. } => "tidings.gap",
-            Notice::End { .. } => "tidings.end",
-            Notice::Close { retry, .. } => {
-                if let Some(window) = retry {
-                    put_retry(*window, out);
-                }
-                "tidings.close"
+        self.0.frame(out, |out| put_notice(self.0.format, notice, standing, out));
+    }
+}
+
+fn put_notice(format: Format, notice: &Notice, standing: Standing<'_>, out: &mut BytesMut) {
+    let event = match notice {
+        Notice::Hello { .. } => "tidings.hello",
+        Notice::Refused { .. } => "tidings.error",
+        Notice::Joined { .. } => "tidings.joined",
+        Notice::Gap { .. } => "tidings.gap",
+        Notice::End { .. } => "tidings.end",
+        Notice::Close { retry, .. } => {
+            if let Some(window) = retry {
+                put_retry(*window, out);
             }
-            // No command comes on this way, so nothing is answered.
-            _ => return,
-        };
-        let (rooms, cursor) = standing.cursor();
-        // So that a browser holds its place although no event may ever come.
-        let id = cursor.display(&rooms);
-        let json = notice.to_json();
-        match self.0.format {
-            Format::Plain => put_event(Some(&id), Some(event), json.as_bytes(), out),
-            Format::Json => put_event(Some(&id), None, json.as_bytes(), out),
+            "tidings.close"
         }
+        // No command comes on this way, so nothing is answered.
+        _ => return,
+    };
+    let (rooms, cursor) = standing.cursor();
+    // So that a browser holds its place although no event may ever come.
+    let id = cursor.display(&rooms);
+    let json = notice.to_json();
+    match format {
+        Format::Plain => put_event(Some(&id), Some(event), json.as_bytes(), out),
+        Format::Json => put_event(Some(&id), None, json.as_bytes(), out),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The endpoint.
 
-use crate::encode::{ALIVE, Format, KEEP_ALIVE, Sse, put_retry};
+use crate::{
+    drive::Connection,
+    encode::{Format, Life, Sse, put_retry},
+};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
@@ -9,15 +12,12 @@ use http::{
 use http_body::Frame;
 use std::{
     convert::Infallible,
-    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
-use tidings_core::{Batch, Hub, Session, Step};
-use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, no_content};
-use tokio::time::{Instant, Sleep, sleep};
+use tidings_core::{Alarm, Batch, Hub, Session, Step, Wheel};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Takeover, no_content};
 
 /// `GET …/sse?room=…`: an event stream.
 #[derive(Debug, Default)]
@@ -60,15 +60,45 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
         Some(_) => return Err(Refusal::of("bad_query", "\"format\" is plain or json")),
     };
     let who = hub.connect(&head).await?;
-    let session = asked.open(&hub, Arc::new(Sse::new(format, asked.rooms.len())), who).await?;
-    let limits = hub.limits();
+    let takeover = Takeover::of(&head).cloned();
+    let transport = Sse::new(format, asked.rooms.len(), takeover.is_some());
+    let session = asked.open(&hub, Arc::new(transport), who).await?;
     if asked.is_over(&session) {
         // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
         return Ok(no_content());
     }
-    let alive = if asked.hello && format == Format::Json { ALIVE } else { KEEP_ALIVE };
-    let stream = Stream::new(session, limits.batch, limits.heartbeat, alive);
-    Ok(answer(Body::stream(stream)))
+    let life = if asked.hello && format == Format::Json { Life::EVENT } else { Life::COMMENT };
+    let Some(takeover) = takeover else {
+        return Ok(answer(Body::stream(Stream::new(session, &hub, life))));
+    };
+    takeover.by(move |tcp, _| {
+        tokio::spawn(Connection::new(tcp, session, &hub, &opening(), life));
+    });
+    Ok(answer(Body::stream(Elsewhere)))
+}
+
+/// What every client gets at once: one that sees no byte believes that it is still connecting. The time to come back
+/// is each client's own.
+fn opening() -> BytesMut {
+    let mut opening = BytesMut::from(&b": tidings\n"[..]);
+    put_retry(RETRY, &mut opening);
+    opening.extend_from_slice(b"\n");
+    opening
+}
+
+/// The body of an answer that another writes.
+struct Elsewhere;
+
+impl http_body::Body for Elsewhere {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
 }
 
 /// An event stream that says when to come back, and ends.
@@ -94,27 +124,28 @@ struct Stream {
     session: Session,
     batch: Batch,
     opening: Option<Bytes>,
-    heartbeat: Duration,
-    alive: &'static [u8],
-    quiet: Pin<Box<Sleep>>,
+    /// How long there may be silence, and since when there is; in ticks of the wheel.
+    heartbeat: u64,
+    quiet: u64,
+    wheel: Wheel,
+    alarm: Alarm,
+    life: &'static Life,
     ended: bool,
 }
 
 impl Stream {
-    fn new(session: Session, batch: usize, heartbeat: Duration, alive: &'static [u8]) -> Self {
-        // At once: a client that sees no byte believes that it is still connecting. The time to come back is
-        // each client's own.
-        let mut opening = BytesMut::from(&b": tidings\n"[..]);
-        put_retry(RETRY, &mut opening);
-        opening.extend_from_slice(b"\n");
+    fn new(session: Session, hub: &Hub, life: &'static Life) -> Self {
+        let wheel = hub.wheel().clone();
         Self {
             session,
-            batch: Batch::new(batch),
-            opening: Some(opening.freeze()),
-            heartbeat,
-            alive,
-            quiet: Box::pin(sleep(heartbeat)),
+            batch: Batch::new(hub.limits().batch),
+            opening: Some(opening().freeze()),
+            heartbeat: wheel.ticks(hub.limits().heartbeat),
+            quiet: wheel.now(),
+            alarm: wheel.alarm(),
+            life,
             ended: false,
+            wheel,
         }
     }
 
@@ -131,7 +162,7 @@ impl Stream {
         }
         match self.session.poll_batch(cx, &mut self.batch) {
             Poll::Ready(Step::Some) => {
-                self.quiet.as_mut().reset(Instant::now() + self.heartbeat);
+                self.quiet = self.wheel.now();
                 Poll::Ready(self.batch.parts().pop_front())
             }
             Poll::Ready(Step::End(_)) => {
@@ -139,9 +170,9 @@ impl Stream {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                std::task::ready!(self.quiet.as_mut().poll(cx));
-                self.quiet.as_mut().reset(Instant::now() + self.heartbeat);
-                Poll::Ready(Some(Bytes::from_static(self.alive)))
+                std::task::ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
+                self.quiet = self.wheel.now();
+                Poll::Ready(Some(Bytes::from_static(self.life.plain)))
             }
         }
     }

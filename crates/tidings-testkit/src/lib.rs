@@ -1,11 +1,12 @@
 //! What the behaviour tests of Tidings share: a server to test ([`Server`]), clients that know nothing of its code
-//! ([`Client`], one shape for each transport), and a network between them that cuts, freezes, delays and splits
-//! ([`Tap`]).
+//! ([`Client`], one shape for each transport; [`RawSocket`], which keeps to no rule), and a network between them that
+//! cuts, freezes, delays and splits ([`Tap`]).
 
 mod client;
 mod http;
 mod ledger;
 mod random;
+pub mod raw;
 mod server;
 mod tap;
 mod unruly;
@@ -14,6 +15,7 @@ pub use client::{Client, Heard, Kind, Refused};
 pub use http::{Answer, request};
 pub use ledger::Ledger;
 pub use random::Random;
+pub use raw::RawSocket;
 pub use server::{Server, within};
 pub use tap::Tap;
 pub use unruly::UnrulyBroker;

@@ -92,10 +92,36 @@ async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_not() {
     assert_eq!(post(&server, body(1_000)).await.status, 200);
     says(&post(&server, body(1_001)).await, 413, "too_large");
     says(&post(&server, vec![b' '; 10 << 20]).await, 413, "too_large");
-    let compressed = ["content-encoding: gzip"];
-    let answer =
-        request(server.address(), "POST", "/realtime/send", &compressed, "x").await.expect("an answer");
-    says(&answer, 415, "encoding");
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_415_whatever_it_was_sent_to() {
+    let server = Server::start().await;
+    let publish = r#"{"type":"publish","room":"a","event":"e"}"#;
+    let ask = async |method: &str, path: &str, headers: &[&str], body: &'static str| {
+        request(server.address(), method, &format!("/realtime/{path}"), headers, body)
+            .await
+            .expect("an answer")
+    };
+    for headers in [
+        &["content-encoding: gzip"][..],
+        &["content-encoding: GZIP"],
+        &["content-encoding: deflate, gzip"],
+        &["content-encoding: identity", "content-encoding: br"],
+        &["content-encoding: unheard-of"],
+    ] {
+        for (method, path) in [("POST", "send"), ("GET", "poll?room=a"), ("GET", "sse?room=a"), ("GET", "ws")]
+        {
+            let answer = ask(method, path, headers, publish).await;
+            says(&answer, 415, "encoding");
+            assert_eq!(answer.header("accept-encoding"), "identity");
+        }
+    }
+    for headers in [&["content-encoding: identity"][..], &["content-encoding: Identity, identity"]] {
+        assert_eq!(ask("POST", "send", headers, publish).await.status, 200, "{headers:?}");
+    }
+    // There is nothing to inflate.
+    assert_eq!(ask("GET", "poll?room=a", &["content-encoding: gzip"], "").await.status, 200);
 }
 
 #[tokio::test]

@@ -1,16 +1,19 @@
 //! An echo server without Tidings: WebSocket alone. `cargo run --release -p tidings-ws --example echo -- 127.0.0.1:9002`
 //!
-//! It takes messages of up to 16 MiB and sends no pings of its own. The Autobahn suite runs against it:
+//! It speaks HTTP/1.1 and HTTP/2 (RFC 8441) on the one port, takes messages of up to 16 MiB and sends no pings of its own. The Autobahn suite runs against it:
 //! `cargo xtask autobahn`.
 
 use anyhow::{Context, Result};
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::{body::Bytes, body::Incoming, server::conn::http1, service::service_fn, upgrade::Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::{body::Bytes, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use std::{convert::Infallible, env, future::ready};
-use tidings_ws::{Message, Socket, SocketError, decode::Limits, upgrade};
+use tidings_ws::{Message, Socket, SocketError, Upgraded, decode::Limits, upgrade};
 use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::main]
@@ -27,11 +30,10 @@ async fn main() -> Result<()> {
 
 async fn serve(stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new().serve_connection(
-        TokioIo::new(stream),
-        service_fn(|request| ready(Ok::<_, Infallible>(answer(request)))),
-    );
-    if let Err(error) = connection.with_upgrades().await {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http2().enable_connect_protocol();
+    let answer = service_fn(|request| ready(Ok::<_, Infallible>(answer(request))));
+    if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), answer).await {
         eprintln!("connection: {error}");
     }
 }
@@ -56,7 +58,7 @@ fn answer(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
-async fn echo(mut socket: Socket<TokioIo<Upgraded>>) -> Result<(), SocketError> {
+async fn echo(mut socket: Socket<Upgraded>) -> Result<(), SocketError> {
     while let Some(message) = socket.next().await {
         let message = message?;
         if matches!(message, Message::Text(_) | Message::Binary(_)) {

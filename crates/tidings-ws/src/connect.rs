@@ -1,15 +1,22 @@
 //! A WebSocket on the client's side: the opening handshake over a stream that is ready (RFC 6455 §4.1).
 
-use crate::{decode::Role, socket::Socket};
+use crate::{
+    decode::Role,
+    extension::{self, Agreed, OFFER},
+    socket::Socket,
+};
 use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
+    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
     uri::{Authority, PathAndQuery},
 };
-use std::io;
+use std::{io, time::Duration};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 /// Why a client has no WebSocket.
@@ -34,49 +41,207 @@ pub enum ConnectError {
     /// `Sec-WebSocket-Accept` does not belong to our key: the answer is not to us, or not from a WebSocket server.
     #[error("`Sec-WebSocket-Accept` is missing or wrong")]
     Accept,
-    /// The server chose an extension or a subprotocol, and none was offered.
+    /// The server chose an extension or a subprotocol that was not offered.
     #[error("the server chose an extension or subprotocol that was not offered")]
     NotOffered,
+    /// The handshake takes longer than it may.
+    #[error("the handshake has taken too long")]
+    TimedOut,
 }
 
-/// Does the opening handshake over `stream`, a `TcpStream` or a TLS stream that is connected, and gives the socket.
+impl From<extension::NotOffered> for ConnectError {
+    fn from(_: extension::NotOffered) -> Self {
+        Self::NotOffered
+    }
+}
+
+/// A client's opening handshake.
 ///
-/// `host` is what the server is called, with its port if that is not the usual one; `path` begins with `/` and may
-/// have a query. There is no time limit; dropping the future drops the connection.
+/// ```no_run
+/// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidings_ws::Connect;
+///
+/// let stream = tokio::net::TcpStream::connect("127.0.0.1:3000").await?;
+/// let socket = Connect::new("127.0.0.1:3000", "/realtime/ws?room=news")?
+///     .header(http::header::AUTHORIZATION, "Bearer token".parse()?)
+///     .protocols(["tidings.v1"])
+///     .over(stream)
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Connect {
+    host: Authority,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    protocols: Vec<&'static str>,
+    compression: bool,
+    timeout: Duration,
+}
+
+impl Connect {
+    /// A handshake that offers compression and no subprotocols, and may take 10 seconds.
+    ///
+    /// `host` is what the server is called, with its port if that is not the usual one; `path` begins with `/` and
+    /// may have a query.
+    ///
+    /// # Errors
+    ///
+    /// The host or the path cannot stand in a request.
+    pub fn new(host: &str, path: &str) -> Result<Self, ConnectError> {
+        let (headers, protocols) = (HeaderMap::new(), Vec::new());
+        let (host, path) = (host.parse()?, path.parse()?);
+        Ok(Self { host, path, headers, protocols, compression: true, timeout: TIMEOUT })
+    }
+
+    /// Adds a header field to the request, such as `Authorization`, `Cookie` or `Origin`. Those of the handshake
+    /// itself are not to be set.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// The subprotocols to offer, the best first; [`Socket::protocol`] tells which the server has chosen. Each must
+    /// be a token (RFC 9110 §5.6.2).
+    #[must_use]
+    pub fn protocols(mut self, protocols: impl IntoIterator<Item = &'static str>) -> Self {
+        self.protocols = protocols.into_iter().collect();
+        self
+    }
+
+    /// Whether to offer compression (`permessage-deflate`, RFC 7692). What it costs says
+    /// [`Upgrade::compression`](crate::Upgrade::compression).
+    #[must_use]
+    pub fn compression(mut self, compression: bool) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// How long the handshake may take.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Does the handshake over a `TcpStream` or a TLS stream that is connected, and gives the socket. Dropping the
+    /// future drops the connection.
+    ///
+    /// # Errors
+    ///
+    /// The connection breaks, the server does not agree to a WebSocket, or it takes too long.
+    pub async fn over<S>(&self, stream: S) -> Result<Socket<S>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        timeout(self.timeout, self.shake_hands(stream)).await.map_err(|_| ConnectError::TimedOut)?
+    }
+
+    async fn shake_hands<S>(&self, mut stream: S) -> Result<Socket<S>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let key = generate_key();
+        stream.write_all(&self.request(&key)).await?;
+        stream.flush().await?;
+        let mut read = BytesMut::new();
+        let (answer, rest) = loop {
+            if let Some((answer, head)) = self.check(&read, &key)? {
+                break (answer, read.split_off(head));
+            }
+            if read.len() > HEAD {
+                return Err(ConnectError::Http);
+            }
+            if stream.read_buf(&mut read).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        };
+        let mut socket = Socket::new(stream, Role::Client);
+        if let Some(agreed) = answer.deflate {
+            socket = socket.deflate(agreed);
+        }
+        Ok(socket.after_handshake(rest, answer.protocol.map(Box::from)))
+    }
+
+    fn request(&self, key: &str) -> BytesMut {
+        let Self { host, path, .. } = self;
+        let mut request = BytesMut::from(
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+            )
+            .as_bytes(),
+        );
+        let mut field = |name: &str, value: &[u8]| {
+            for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+                request.extend_from_slice(piece);
+            }
+        };
+        if self.compression {
+            field("Sec-WebSocket-Extensions", OFFER.as_bytes());
+        }
+        if !self.protocols.is_empty() {
+            field("Sec-WebSocket-Protocol", self.protocols.join(", ").as_bytes());
+        }
+        for (name, value) in &self.headers {
+            field(name.as_str(), value.as_bytes());
+        }
+        request.extend_from_slice(b"\r\n");
+        request
+    }
+
+    /// Judges the answer. Gives what it says and the length of its head, or `None` while that is not all there.
+    fn check(&self, read: &[u8], key: &str) -> Result<Option<(Answer, usize)>, ConnectError> {
+        let Some((headers, length)) = parse(read)? else { return Ok(None) };
+        if !names(&headers, &UPGRADE, "websocket") || !names(&headers, &CONNECTION, "upgrade") {
+            return Err(ConnectError::Upgrade);
+        }
+        if headers.get(SEC_WEBSOCKET_ACCEPT).is_none_or(|accept| *accept != derive_accept_key(key.as_bytes()))
+        {
+            return Err(ConnectError::Accept);
+        }
+        let deflate = extension::accepted(&headers)?;
+        if deflate.is_some() && !self.compression {
+            return Err(ConnectError::NotOffered);
+        }
+        let mut chosen = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+        let protocol = match (chosen.next(), chosen.next()) {
+            (None, _) => None,
+            // One that we have offered, and one alone (RFC 6455 §4.1).
+            (Some(chosen), None) => {
+                let offered = self.protocols.iter().find(|offered| offered.as_bytes() == chosen.as_bytes());
+                Some(*offered.ok_or(ConnectError::NotOffered)?)
+            }
+            _ => return Err(ConnectError::NotOffered),
+        };
+        Ok(Some((Answer { deflate, protocol }, length)))
+    }
+}
+
+/// Does the opening handshake over `stream`, a `TcpStream` or a TLS stream that is connected: [`Connect`] with what is
+/// usual.
 ///
 /// # Errors
 ///
-/// The address is malformed, the connection breaks, or the server does not agree to a WebSocket.
-pub async fn connect<S>(mut stream: S, host: &str, path: &str) -> Result<Socket<S>, ConnectError>
+/// Those of [`Connect::new`] and [`Connect::over`].
+pub async fn connect<S>(stream: S, host: &str, path: &str) -> Result<Socket<S>, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let host: Authority = host.parse()?;
-    let path: PathAndQuery = path.parse()?;
-    let key = generate_key();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    stream.flush().await?;
-    let mut read = BytesMut::new();
-    let rest = loop {
-        if let Some(head) = check(&read, &key)? {
-            break read.split_off(head);
-        }
-        if read.len() > HEAD {
-            return Err(ConnectError::Http);
-        }
-        if stream.read_buf(&mut read).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-    };
-    Ok(Socket::with_rest(stream, Role::Client, rest))
+    Connect::new(host, path)?.over(stream).await
 }
 
-/// Judges the answer. Gives the length of its head, or `None` while that is not all there.
-fn check(read: &[u8], key: &str) -> Result<Option<usize>, ConnectError> {
+/// What a server has agreed to.
+#[derive(Debug)]
+struct Answer {
+    deflate: Option<Agreed>,
+    protocol: Option<&'static str>,
+}
+
+/// The header fields of an answer with 101, and the length of its head.
+fn parse(read: &[u8]) -> Result<Option<(HeaderMap, usize)>, ConnectError> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut answer = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(length) = answer.parse(read).map_err(|_| ConnectError::Http)? else {
@@ -94,16 +259,7 @@ fn check(read: &[u8], key: &str) -> Result<Option<usize>, ConnectError> {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ConnectError::Http)?;
         headers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| ConnectError::Http)?);
     }
-    if !names(&headers, &UPGRADE, "websocket") || !names(&headers, &CONNECTION, "upgrade") {
-        return Err(ConnectError::Upgrade);
-    }
-    if headers.get(SEC_WEBSOCKET_ACCEPT).is_none_or(|accept| *accept != derive_accept_key(key.as_bytes())) {
-        return Err(ConnectError::Accept);
-    }
-    if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) || headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
-        return Err(ConnectError::NotOffered);
-    }
-    Ok(Some(length))
+    Ok(Some((headers, length)))
 }
 
 /// Whether a list, which may span several fields, names a token, in any case.
@@ -118,6 +274,8 @@ fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 const HEAD: usize = 16 << 10;
 /// The most fields of an answer.
 const FIELDS: usize = 64;
+/// How long a handshake may take unless something else is said.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

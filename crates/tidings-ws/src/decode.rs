@@ -110,6 +110,12 @@ impl Decoder {
         Self { limits, stage, message: None, control: Vec::new(), role, deflate: false }
     }
 
+    /// Other limits, for what comes from now on.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// Whether compression was [agreed](crate::extension::Agreed), without which a compressed message ends the
     /// connection. Each must be compressed without what came before it (`no_context_takeover`, RFC 7692 §7.1.1).
     ///
@@ -245,7 +251,7 @@ impl Decoder {
                 return partial::inflate(data, piece, self.limits.message).map(Some);
             }
             Data::Text if ends && self.message.is_none() => {
-                let text = str::from_utf8(piece).map_err(|_| ProtocolError::InvalidUtf8)?;
+                let text = simdutf8::basic::from_utf8(piece).map_err(|_| ProtocolError::InvalidUtf8)?;
                 return Ok(Some(Incoming::Text(Cow::Borrowed(text))));
             }
             Data::Binary if ends && self.message.is_none() => {

@@ -1,51 +1,61 @@
 //! The coat around the machines: owns the connection's stream and its timer.
 
 use crate::{
-    buffer,
     close::{CLOSE_TIMEOUT, CloseFrame, Closing, Phase},
-    decode::{Decoder, Incoming, Limits, Role},
+    decode::{Decoder, Incoming, Limits, ProtocolError, Role},
     frame::{put_close, put_ping, put_pong},
+    stream::Io,
 };
-use bytes::{Buf, Bytes, BytesMut};
 use std::{
     collections::VecDeque,
-    future::{Future, poll_fn},
-    io::{self, IoSlice},
+    future::Future,
+    io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
-use tidings_core::{Batch, CloseReason, Command, CommandError, Session, Step};
+use tidings_core::{Alarm, Batch, CloseReason, Command, CommandError, Hub, Session, Step};
+use tidings_http::{Outgoing, lend_buffer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 use tungstenite::protocol::frame::coding::CloseCode;
 
-/// One WebSocket: its stream, its session, and the machines between them.
-pub(crate) struct Connection<S> {
-    io: S,
+/// One WebSocket: its stream, its session, and the machines between them. While nothing happens it holds no buffer
+/// and no timer.
+pub(crate) struct Connection {
+    io: Io,
     session: Session,
     decoder: Decoder,
     closing: Closing,
-    batch: Batch,
-    /// Frames on their way out. Filled from the session only when empty, so it is bounded by a batch and one
-    /// answer to what was read last.
-    out: VecDeque<Bytes>,
-    /// Commands that were read and that the session has not taken yet; nothing more is read meanwhile.
-    commands: VecDeque<Result<Command, CommandError>>,
-    /// What was read behind them, not yet decoded: at most one read.
+    /// Bytes that a batch may have.
+    batch: usize,
+    /// Filled from the session only when empty, so it is bounded by a batch and the answers to a read.
+    out: Outgoing,
+    /// Commands that were read and that the session has not taken yet, with the length of each.
+    commands: VecDeque<(Result<Command, CommandError>, usize)>,
+    /// Bytes of the commands.
+    waiting: usize,
+    /// The session was given something, and was not asked for the answer since.
+    unanswered: bool,
+    /// What was read behind the commands, not yet decoded: at most one read.
     unread: Vec<u8>,
     /// The peer has said its last word. What it asked for before that is still done.
-    leaving: Option<Leaving>,
-    heartbeat: Duration,
-    idle: Duration,
+    leaving: Option<Box<Leaving>>,
+    /// How long the peer may be silent before it is asked whether it is there, and before it is given up; in ticks
+    /// of the wheel, as are the times below.
+    heartbeat: u64,
+    idle: u64,
+    alarm: Alarm,
     /// When the peer last sent anything, or had no chance to because we did not read.
-    seen: Instant,
+    seen: u64,
     /// Since when the peer has taken nothing of what waits to be written.
-    stuck: Option<Instant>,
+    stuck: Option<u64>,
     pinged: bool,
-    timer: Pin<Box<Sleep>>,
+    /// Until when a peer that takes nothing has to take something: the session is to end.
+    ending: Option<Instant>,
+    /// There since the end began, which has a time of its own.
+    timer: Option<Pin<Box<Sleep>>>,
     /// What was discarded while lingering.
     discarded: usize,
     shut: bool,
@@ -53,41 +63,53 @@ pub(crate) struct Connection<S> {
 
 /// How the peer leaves, and until when it is waited for what it has asked for.
 struct Leaving {
-    /// Its close frame; none if it only ended its half of the stream.
-    frame: Option<CloseFrame>,
+    word: LastWord,
     deadline: Instant,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(crate) fn new(io: S, session: Session, limits: &tidings_core::Limits, deflate: bool) -> Self {
-        let now = Instant::now();
+/// The last that came of a peer.
+enum LastWord {
+    /// It ended its half of the stream.
+    Nothing,
+    Close(CloseFrame),
+    /// What came broke a rule, and so nothing counts that follows it.
+    Wrong(ProtocolError),
+}
+
+impl Connection {
+    /// A connection of which `read` was read already.
+    pub(crate) fn new(io: Io, read: &[u8], session: Session, hub: &Hub, deflate: bool) -> Self {
+        let (limits, wheel) = (hub.limits(), hub.wheel());
         Self {
             io,
             session,
             decoder: Decoder::new(Role::Server, Limits::new(limits.message, limits.message)).deflate(deflate),
             closing: Closing::new(),
-            batch: Batch::new(limits.batch),
-            out: VecDeque::new(),
+            batch: limits.batch,
+            out: Outgoing::default(),
             commands: VecDeque::new(),
-            unread: Vec::new(),
+            waiting: 0,
+            unanswered: false,
+            unread: read.to_vec(),
             leaving: None,
-            heartbeat: limits.heartbeat,
-            idle: limits.idle,
-            seen: now,
+            heartbeat: wheel.ticks(limits.heartbeat),
+            idle: wheel.ticks(limits.idle),
+            alarm: wheel.alarm(),
+            seen: wheel.now(),
             stuck: None,
             pinged: false,
-            timer: Box::pin(sleep_until(now + limits.heartbeat)),
+            ending: None,
+            timer: None,
             discarded: 0,
             shut: false,
         }
     }
 
-    /// Runs the connection to its end. Dropping the future drops the connection and ends the session.
-    pub(crate) async fn run(mut self) {
-        poll_fn(|cx| self.poll(cx)).await;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let cut = self.session.take_back();
+        if !cut.is_empty() {
+            self.out.push(cut);
+        }
         loop {
             let mut progress = self.give_commands();
             match self.poll_write(cx) {
@@ -99,24 +121,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(_) => self.closing.ended(),
             }
             progress |= self.leave();
-            progress |= self.poll_timer(cx);
+            progress |= self.poll_end(cx);
+            progress |= self.poll_silence(cx);
             if self.closing.phase() == Phase::Done {
                 return Poll::Ready(());
             }
             if !progress {
+                self.lend();
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Lets the hub write while there is nothing else to do.
+    fn lend(&mut self) {
+        let idle = self.closing.phase() == Phase::Open && self.out.is_empty() && self.leaving.is_none();
+        if let (true, Some(outlet)) = (idle, self.io.outlet()) {
+            self.session.lend(outlet);
         }
     }
 
     fn give_commands(&mut self) -> bool {
         let before = self.commands.len();
         while self.session.is_idle() {
-            match self.commands.pop_front() {
-                Some(Ok(command)) => self.session.receive(command),
-                Some(Err(error)) => self.session.refuse(error),
-                None => break,
+            let Some((command, len)) = self.commands.pop_front() else { break };
+            self.waiting -= len;
+            self.unanswered = true;
+            match command {
+                Ok(command) => self.session.receive(command),
+                Err(error) => self.session.refuse(error),
             }
+        }
+        if self.commands.is_empty() {
+            self.commands = VecDeque::new();
         }
         self.commands.len() < before
     }
@@ -126,8 +163,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut progress = false;
         loop {
             if self.out.is_empty() && self.closing.phase() == Phase::Open {
-                match self.session.poll_batch(cx, &mut self.batch) {
-                    Poll::Ready(Step::Some) => self.out.append(self.batch.parts()),
+                self.unanswered = false;
+                let mut batch = Batch::new(self.batch);
+                match self.session.poll_batch(cx, &mut batch) {
+                    Poll::Ready(Step::Some) => batch.parts().drain(..).for_each(|part| self.out.push(part)),
                     Poll::Ready(Step::End(reason)) => self.close(reason),
                     Poll::Pending => {}
                 }
@@ -135,20 +174,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.out.is_empty() {
                 return self.poll_flushed(cx).map(|()| progress);
             }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.out.len().min(SLICES);
-            for (slice, part) in slices.iter_mut().zip(&self.out) {
-                *slice = IoSlice::new(part);
-            }
-            match Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..count]) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => self.advance(written),
-                Poll::Ready(Err(error)) => return Err(error),
+            match self.out.poll_write(cx, Pin::new(&mut self.io)) {
+                Poll::Ready(written) => written?,
                 Poll::Pending => {
-                    self.stuck.get_or_insert_with(Instant::now);
+                    self.stuck.get_or_insert_with(|| self.alarm.wheel().now());
+                    if self.closing.phase() == Phase::Open && self.session.poll_closing(cx).is_ready() {
+                        self.ending.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
+                    }
                     return Ok(progress);
                 }
             }
+            self.stuck = None;
             progress = true;
         }
     }
@@ -168,28 +204,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    fn advance(&mut self, mut written: usize) {
-        self.stuck = None;
-        while written > 0
-            && let Some(part) = self.out.front_mut()
-        {
-            let step = written.min(part.len());
-            part.advance(step);
-            written -= step;
-            if part.is_empty() {
-                self.out.pop_front();
-            }
-        }
-    }
-
     /// Whether nothing is read now: a client that sends faster than its commands are done, or that does not take
     /// its answers, waits.
     fn is_held_up(&self) -> bool {
         self.closing.phase() == Phase::Open
-            && (!self.commands.is_empty()
-                || !self.session.is_idle()
-                || self.out.len() > ANSWERS
-                || self.leaving.is_some())
+            && (self.is_full() || self.out.len() > ANSWERS || self.leaving.is_some())
+    }
+
+    /// Whether as many commands wait as may.
+    fn is_full(&self) -> bool {
+        self.commands.len() >= COMMANDS || self.waiting >= WAITING
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
@@ -201,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.take(&mut unread);
             return Ok(true);
         }
-        buffer::lend(|buffer| {
+        lend_buffer(|buffer| {
             let mut read = ReadBuf::new(buffer);
             match Pin::new(&mut self.io).poll_read(cx, &mut read) {
                 Poll::Pending => Ok(false),
@@ -211,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if !read.is_empty() {
                         self.take(read);
                     } else if self.closing.phase() == Phase::Open {
-                        self.begin_to_leave(None);
+                        self.begin_to_leave(LastWord::Nothing);
                     } else {
                         self.closing.ended();
                     }
@@ -230,62 +254,79 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             return;
         }
-        self.seen = Instant::now();
+        self.seen = self.alarm.wheel().now();
         self.pinged = false;
         let mut pong = None;
-        while self.commands.len() < COMMANDS && self.leaving.is_none() {
+        while !self.is_full() && self.leaving.is_none() {
             match self.decoder.decode(&mut read) {
                 // After our own close frame nothing is answered any more.
                 Ok(Some(Incoming::Text(_) | Incoming::Binary(_))) if self.closing.phase() != Phase::Open => {}
-                Ok(Some(Incoming::Text(text))) => self.commands.push_back(Command::parse(text.as_bytes())),
-                Ok(Some(Incoming::Binary(_))) => self.commands.push_back(Err(CommandError::binary())),
+                Ok(Some(Incoming::Text(text))) => self.queue(Command::parse(text.as_bytes()), text.len()),
+                Ok(Some(Incoming::Binary(_))) => self.queue(Err(CommandError::binary()), 0),
                 // Only the last of several needs an answer (RFC 6455 §5.5.3).
                 Ok(Some(Incoming::Ping(payload))) => pong = Some(payload.into_owned()),
                 Ok(Some(Incoming::Pong(_))) => {}
-                Ok(Some(Incoming::Close(frame))) => self.begin_to_leave(Some(frame)),
+                Ok(Some(Incoming::Close(frame))) => self.begin_to_leave(LastWord::Close(frame)),
                 Ok(None) => {
                     read = &mut [];
                     break;
                 }
-                Err(error) => {
-                    self.commands.clear();
-                    if let Some(frame) = self.closing.fail(self.seen.into_std(), &error) {
-                        self.put_close(&frame);
-                    }
-                    return;
-                }
+                // What came before it was right, and is done.
+                Err(error) => self.begin_to_leave(LastWord::Wrong(error)),
             }
         }
         if self.leaving.is_none() {
             self.unread = read.to_vec();
         }
         if let (Some(payload), Phase::Open) = (pong, self.closing.phase()) {
-            let mut frame = BytesMut::new();
-            put_pong(&payload, None, &mut frame);
-            self.out.push_back(frame.freeze());
+            self.out.write(|out| put_pong(&payload, None, out));
         }
     }
 
-    /// The peer sends nothing any more. Whoever publishes and closes at once means both.
-    fn begin_to_leave(&mut self, frame: Option<CloseFrame>) {
-        self.leaving.get_or_insert_with(|| Leaving { frame, deadline: Instant::now() + CLOSE_TIMEOUT });
+    fn queue(&mut self, command: Result<Command, CommandError>, len: usize) {
+        self.waiting += len;
+        self.commands.push_back((command, len));
     }
 
-    /// Lets a peer go once what it asked for is done, or has taken too long. Answers may go out before our close
-    /// frame (RFC 6455 §5.5.1).
+    /// What waits will not be done any more.
+    fn drop_commands(&mut self) {
+        self.commands = VecDeque::new();
+        self.waiting = 0;
+    }
+
+    /// The peer sends nothing any more. Whoever publishes and closes at once means both.
+    fn begin_to_leave(&mut self, word: LastWord) {
+        self.leaving
+            .get_or_insert_with(|| Box::new(Leaving { word, deadline: Instant::now() + CLOSE_TIMEOUT }));
+    }
+
+    /// Lets a peer go once what it asked for is done and answered, or has taken too long. Answers may go out before
+    /// our close frame (RFC 6455 §5.5.1).
     fn leave(&mut self) -> bool {
-        let done =
-            self.closing.phase() != Phase::Open || (self.commands.is_empty() && self.session.is_idle());
-        let Some(leaving) = self.leaving.take_if(|leaving| done || leaving.deadline <= Instant::now()) else {
+        let done = self.closing.phase() != Phase::Open
+            || (self.commands.is_empty() && self.session.is_idle() && !self.unanswered);
+        // Who only ends its half of the stream may still read the rest.
+        let written = self.out.is_empty();
+        let Some(leaving) = self.leaving.take_if(|leaving| {
+            let waits = matches!(leaving.word, LastWord::Nothing) && !written;
+            (done && !waits) || leaving.deadline <= Instant::now()
+        }) else {
             return false;
         };
-        match leaving.frame {
-            None => self.closing.ended(),
-            Some(frame) => {
-                if let Some(echo) = self.closing.receive(Instant::now().into_std(), &frame) {
-                    self.put_close(&echo);
-                }
+        let now = Instant::now().into_std();
+        let answer = match leaving.word {
+            LastWord::Nothing => {
+                self.closing.ended();
+                None
             }
+            LastWord::Close(frame) => self.closing.receive(now, &frame),
+            LastWord::Wrong(error) => {
+                self.drop_commands();
+                self.closing.fail(now, &error)
+            }
+        };
+        if let Some(frame) = answer {
+            self.put_close(&frame);
         }
         true
     }
@@ -299,63 +340,78 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 _ => CloseCode::Away,
             };
             self.put_close(&CloseFrame::new(code, reason.to_string()));
+            self.drop_commands();
         }
     }
 
     fn put_close(&mut self, frame: &CloseFrame) {
-        let mut out = BytesMut::new();
-        put_close(frame.code, &frame.reason, None, &mut out);
-        self.out.push_back(out.freeze());
+        self.out.write(|out| put_close(frame.code, &frame.reason, None, out));
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.timer.as_mut().poll(cx).is_pending() {
-            // A close may be due sooner than the next heartbeat.
-            match self.deadline().filter(|deadline| *deadline < self.timer.deadline()) {
-                Some(deadline) => self.timer.as_mut().reset(deadline),
-                None => return false,
-            }
-            return true;
+    /// Ends what has taken too long to end.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
+        let deadlines = [leaving, self.closing.deadline().map(Instant::from_std), self.ending];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else {
+            return false;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
         }
-        let now = Instant::now();
-        self.closing.tick(now.into_std());
-        if self.is_held_up() {
-            // The silence is ours: whatever the peer has sent waits to be read.
-            self.seen = now;
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
         }
-        let silent = now.saturating_duration_since(self.seen);
-        let stuck = self.stuck.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        if silent >= self.idle || stuck >= self.idle {
-            // Gone without a word, or taking nothing; no close frame would reach it.
+        if self.ending == Some(deadline) {
             self.closing.ended();
         }
-        if silent >= self.heartbeat && !self.pinged && self.closing.phase() == Phase::Open {
-            self.pinged = true;
-            let mut out = BytesMut::new();
-            put_ping(b"", None, &mut out);
-            self.out.push_back(out.freeze());
-        }
-        let mut next = self.seen + if self.pinged { self.idle } else { self.heartbeat };
-        next = self.stuck.map_or(next, |since| next.min(since + self.idle));
-        next = self.deadline().map_or(next, |deadline| next.min(deadline));
-        self.timer.as_mut().reset(next.max(now + TICK));
+        self.closing.tick(deadline.into_std());
         true
     }
 
-    /// When a close has taken too long.
-    fn deadline(&self) -> Option<Instant> {
-        let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
-        leaving.or_else(|| self.closing.deadline().map(Instant::from_std))
+    /// Asks a silent peer whether it is there, and gives up one that does not answer or takes nothing.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.closing.phase() == Phase::Done {
+            return false;
+        }
+        if self.is_held_up() {
+            // The silence is ours: whatever the peer has sent waits to be read.
+            self.seen = self.alarm.wheel().now();
+        }
+        let asks = !self.pinged && self.closing.phase() == Phase::Open;
+        let next = self.seen + if asks { self.heartbeat } else { self.idle };
+        let next = self.stuck.map_or(next, |since| next.min(since + self.idle));
+        if self.alarm.poll(cx, next).is_pending() {
+            return false;
+        }
+        let now = self.alarm.wheel().now();
+        if now >= self.seen + self.idle || self.stuck.is_some_and(|since| now >= since + self.idle) {
+            // Gone without a word, or taking nothing; no close frame would reach it.
+            self.closing.ended();
+        } else {
+            self.pinged = true;
+            self.out.write(|out| put_ping(b"", None, out));
+        }
+        true
     }
 }
 
-/// Slices of one write.
-const SLICES: usize = 64;
-/// Frames that may wait to be written before reading waits for them.
-const ANSWERS: usize = 64;
-/// Commands decoded at once; the rest of a read waits as bytes, which take less.
+/// Runs the connection to its end. Dropping it drops the stream and ends the session.
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.get_mut().step(cx)
+    }
+}
+
+/// Bytes that may wait to be written before reading waits for them.
+const ANSWERS: usize = 16 << 10;
+/// Commands that may wait for the one under way, so that what comes behind them, such as the answer to a ping, is
+/// heard.
 const COMMANDS: usize = 64;
-/// What is read and thrown away while a peer takes our close frame.
-const DISCARD: usize = 64 << 10;
-/// The least time between two looks at the clock.
-const TICK: Duration = Duration::from_millis(1);
+/// Bytes of such commands, passed by at most one.
+const WAITING: usize = 64 << 10;
+/// What is read and thrown away while a peer takes our close frame, for at most as long as a close may take. Closed
+/// with bytes unread, the connection is reset, and who sends a large message never sees why it is refused.
+const DISCARD: usize = 16 << 20;

@@ -50,7 +50,8 @@ pub(crate) struct Ws {
 impl Ws {
     /// For a client with which `deflate` was agreed, or nothing.
     pub(crate) fn new(deflate: Option<Agreed>) -> Self {
-        Self { form: deflate.map_or(TextFrame::Plain, |agreed| TextFrame::Compressed(agreed.window())) }
+        let window = deflate.and_then(Agreed::window);
+        Self { form: window.map_or(TextFrame::Plain, TextFrame::Compressed) }
     }
 }
 

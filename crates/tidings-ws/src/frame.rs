@@ -37,12 +37,17 @@ pub fn text_frame_header_len(payload_len: usize) -> usize {
 
 /// Appends a text message in one frame.
 pub fn put_text(text: &str, mask: Option<[u8; 4]>, out: &mut BytesMut) {
-    put(OpCode::Data(Data::Text), text.as_bytes(), mask, out);
+    put_message(Data::Text, text.as_bytes(), mask, out);
 }
 
 /// Appends a binary message in one frame.
 pub fn put_binary(payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
-    put(OpCode::Data(Data::Binary), payload, mask, out);
+    put_message(Data::Binary, payload, mask, out);
+}
+
+/// Appends a message in one frame; that of a text must be UTF-8.
+pub(crate) fn put_message(data: Data, payload: &[u8], mask: Option<[u8; 4]>, out: &mut BytesMut) {
+    put(OpCode::Data(data), payload, mask, out);
 }
 
 /// Appends a message in one frame, compressed if that makes it shorter (RFC 7692 §6.1), for a peer with which that

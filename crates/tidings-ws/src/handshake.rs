@@ -1,4 +1,5 @@
-//! The opening handshake, the server's side (RFC 6455 §4.2), over HTTP/1.1.
+//! The opening handshake, the server's side: an upgrade of HTTP/1.1 (RFC 6455 §4.2), or an extended CONNECT of
+//! HTTP/2 (RFC 8441 §5), which turns one stream of a connection into a WebSocket.
 //!
 //! Header fields that are lists are read as lists: over several lines, in any case where the specification
 //! says so, among other members ("Connection: keep-alive, Upgrade").
@@ -12,6 +13,7 @@ use http::{
     },
     request::Parts,
 };
+use hyper::ext::Protocol;
 use thiserror::Error;
 use tungstenite::handshake::derive_accept_key;
 
@@ -19,8 +21,8 @@ use tungstenite::handshake::derive_accept_key;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accept {
-    /// The value of `Sec-WebSocket-Accept` (RFC 6455 §4.2.2).
-    pub key: String,
+    /// The value of `Sec-WebSocket-Accept` (RFC 6455 §4.2.2); over HTTP/2 there is none (RFC 8441 §5).
+    pub key: Option<String>,
     /// The value of `Sec-WebSocket-Protocol`: the client's first choice among what we support. If there is
     /// none, the header must be absent (§4.2.2), and the connection stands without a subprotocol.
     pub protocol: Option<&'static str>,
@@ -30,15 +32,19 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// The answer that turns the connection over, 101, without a body.
+    /// The answer that turns the connection over, 101, or the stream of an HTTP/2 connection, 200. It has no body.
     pub fn response(&self) -> Response<()> {
         let mut response = Response::new(());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        if self.key.is_some() {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        }
         let headers = response.headers_mut();
-        headers.insert(UPGRADE, WEBSOCKET);
-        headers.insert(CONNECTION, CONNECTION_UPGRADE);
-        let key = HeaderValue::from_str(&self.key).expect("base64 is a header value");
-        headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+        if let Some(key) = &self.key {
+            headers.insert(UPGRADE, WEBSOCKET);
+            headers.insert(CONNECTION, CONNECTION_UPGRADE);
+            let key = HeaderValue::from_str(key).expect("base64 is a header value");
+            headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+        }
         if let Some(protocol) = self.protocol {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
@@ -53,12 +59,15 @@ impl Accept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Another method than `GET`.
-    #[error("a WebSocket handshake is a GET request")]
+    /// Another method than `GET`, or `CONNECT` over HTTP/2.
+    #[error("a WebSocket handshake is a GET request, or an extended CONNECT over HTTP/2")]
     Method,
-    /// Another version than HTTP/1.1.
-    #[error("a WebSocket handshake needs HTTP/1.1")]
+    /// A `GET` over another version than HTTP/1.1.
+    #[error("a WebSocket handshake by GET needs HTTP/1.1")]
     HttpVersion,
+    /// An extended CONNECT (RFC 8441 §4) for another protocol than `websocket`.
+    #[error("`:protocol` must be websocket")]
+    Protocol,
     /// No `Upgrade: websocket`: an ordinary request, or a proxy on the way took it off.
     #[error("this address speaks WebSocket: `Upgrade: websocket` is missing")]
     NoUpgrade,
@@ -75,11 +84,13 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// The status to refuse with: 426 where another request at the same address would do (RFC 9110 §15.5.22,
-    /// RFC 6455 §4.4), 405 for the method, 400 for a malformed handshake.
+    /// RFC 6455 §4.4), 405 for the method, 501 for a protocol we do not know (RFC 9220 §3), 400 for a malformed
+    /// handshake.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::HttpVersion | Self::Connection | Self::Key => StatusCode::BAD_REQUEST,
         }
     }
@@ -101,7 +112,7 @@ impl HandshakeError {
     }
 }
 
-/// Judges a request by RFC 6455 §4.2.1.
+/// Judges a request by RFC 6455 §4.2.1, or RFC 8441 §5.
 ///
 /// `supported` are the subprotocols we speak, of which the client's first choice is taken; names are compared
 /// exactly, and each must be a token (§4.1), that is, printable ASCII without separators.
@@ -110,24 +121,41 @@ impl HandshakeError {
 ///
 /// The first requirement that is not met, in the order of [`HandshakeError`]'s variants.
 pub fn check(parts: &Parts, supported: &[&'static str]) -> Result<Accept, HandshakeError> {
-    if parts.method != Method::GET {
+    let headers = &parts.headers;
+    let extended = is_extended_connect(parts);
+    if parts.method != Method::GET && !extended {
         return Err(HandshakeError::Method);
     }
-    if parts.version != Version::HTTP_11 {
-        return Err(HandshakeError::HttpVersion);
-    }
-    let headers = &parts.headers;
-    if !names(headers, &UPGRADE, b"websocket") {
-        return Err(HandshakeError::NoUpgrade);
-    }
-    if !names(headers, &CONNECTION, b"upgrade") {
-        return Err(HandshakeError::Connection);
+    if extended {
+        let protocol = parts.extensions.get::<Protocol>();
+        protocol.filter(|protocol| protocol.as_str() == "websocket").ok_or(HandshakeError::Protocol)?;
+    } else {
+        if parts.version != Version::HTTP_11 {
+            return Err(HandshakeError::HttpVersion);
+        }
+        if !names(headers, &UPGRADE, b"websocket") {
+            return Err(HandshakeError::NoUpgrade);
+        }
+        if !names(headers, &CONNECTION, b"upgrade") {
+            return Err(HandshakeError::Connection);
+        }
     }
     if only(headers, &SEC_WEBSOCKET_VERSION) != Some(VERSION_13.as_bytes()) {
         return Err(HandshakeError::Version);
     }
-    let key = only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(HandshakeError::Key)?;
-    Ok(Accept { key: derive_accept_key(key), protocol: choose_protocol(headers, supported), deflate: None })
+    let key = match extended {
+        true => None,
+        false => {
+            let key = only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
+            Some(derive_accept_key(key.ok_or(HandshakeError::Key)?))
+        }
+    };
+    Ok(Accept { key, protocol: choose_protocol(headers, supported), deflate: None })
+}
+
+/// Whether a request is a CONNECT that names a protocol (RFC 8441 §4), as hyper hands it on.
+pub fn is_extended_connect(parts: &Parts) -> bool {
+    parts.method == Method::CONNECT && parts.extensions.get::<Protocol>().is_some()
 }
 
 /// The first subprotocol offered that is supported: the order of the offer is the client's preference (§4.1).

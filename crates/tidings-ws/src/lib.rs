@@ -7,6 +7,9 @@
 //! starts it, and [`extension`] what it offers. The same code serves both ends of a connection. [`WebSocket`] is
 //! the endpoint `GET …/ws`, which drives them over hyper.
 //!
+//! An idle session of the endpoint holds less than 2 KiB on the heap beside its socket, and no more with compression
+//! than without: what compresses and inflates is each thread's and not each connection's.
+//!
 //! For WebSockets without Tidings there is [`Socket`], a `Stream` and `Sink` of [`Message`]s over any stream of
 //! bytes: [`upgrade`] gives one to a server, [`connect`] to a client.
 //!
@@ -26,7 +29,6 @@
 //! # Ok::<(), tidings_ws::decode::ProtocolError>(())
 //! ```
 
-mod buffer;
 pub mod close;
 mod connect;
 pub mod decode;
@@ -40,13 +42,15 @@ mod mask;
 mod message;
 mod server;
 mod socket;
+mod stream;
 mod upgrade;
 mod utf8;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{Connect, ConnectError, connect};
 pub use handshake::HandshakeError;
 pub use message::{Message, Text};
 pub use server::WebSocket;
 pub use socket::{Socket, SocketError};
+pub use stream::Upgraded;
 pub use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
-pub use upgrade::upgrade;
+pub use upgrade::{Upgrade, Upgrading, upgrade};

@@ -5,14 +5,14 @@ use crate::{
     encode::Ws,
     extension,
     handshake::{self, HandshakeError},
+    stream::{Io, Upgraded},
 };
-use http::{Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use http::{Response, StatusCode, request::Parts};
 use std::sync::Arc;
 use tidings_core::Hub;
-use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request};
+use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Takeover};
 
-/// `GET …/ws` with an upgrade: a WebSocket. Rooms named in the query are entered before the handshake is answered,
+/// `GET …/ws` with an upgrade, or over HTTP/2 an extended CONNECT (RFC 8441): a WebSocket. Rooms named in the query are entered before the handshake is answered,
 /// so that a refusal is an HTTP answer; more may be joined later.
 ///
 /// Clients that offer compression get it (`permessage-deflate`, RFC 7692): a message is compressed once for all of
@@ -47,15 +47,17 @@ impl Endpoint for WebSocket {
         "ws"
     }
 
+    fn takes(&self, head: &Parts) -> bool {
+        head.method == self.method() || handshake::is_extended_connect(head)
+    }
+
     fn answer(&self, hub: Hub, request: Request) -> Answering {
         let compression = self.compression;
-        Box::pin(
-            async move { upgrade(hub, request, compression).await.unwrap_or_else(Refusal::into_response) },
-        )
+        Box::pin(async move { open(hub, request, compression).await.unwrap_or_else(Refusal::into_response) })
     }
 }
 
-async fn upgrade(hub: Hub, request: Request, compression: bool) -> Result<Response<Body>, Refusal> {
+async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<Body>, Refusal> {
     let head = request.head;
     let mut accept = handshake::check(&head, PROTOCOLS).map_err(refuse)?;
     accept.deflate = compression.then(|| extension::negotiate(&head.headers)).flatten();
@@ -64,12 +66,19 @@ async fn upgrade(hub: Hub, request: Request, compression: bool) -> Result<Respon
     let asked = Asked::parse(&head, &query, hub.limits().rooms)?;
     let who = hub.connect(&head).await?;
     let session = asked.open(&hub, Arc::new(Ws::new(deflate)), who).await?;
+    if let Some(takeover) = Takeover::of(&head) {
+        takeover.by(move |tcp, read| {
+            tokio::spawn(Connection::new(Io::Tcp(tcp), &read, session, &hub, deflate.is_some()));
+        });
+        return Ok(accept.response().map(|()| Body::empty()));
+    }
     let upgraded = hyper::upgrade::on(http::Request::from_parts(head, ()));
-    let limits = *hub.limits();
     tokio::spawn(async move {
         // It fails when the client goes away before the answer has reached it; the session goes with it.
         if let Ok(upgraded) = upgraded.await {
-            Connection::new(TokioIo::new(upgraded), session, &limits, deflate.is_some()).run().await;
+            let (stream, read) = Upgraded::new(upgraded);
+            // A task of its own, for this one has place for all that came before.
+            tokio::spawn(Connection::new(stream.into_io(), &read, session, &hub, deflate.is_some()));
         }
     });
     Ok(accept.response().map(|()| Body::empty()))
@@ -78,6 +87,7 @@ async fn upgrade(hub: Hub, request: Request, compression: bool) -> Result<Respon
 fn refuse(error: HandshakeError) -> Refusal {
     let code = match error.status() {
         StatusCode::METHOD_NOT_ALLOWED => "method",
+        StatusCode::NOT_IMPLEMENTED => "protocol",
         StatusCode::UPGRADE_REQUIRED => "upgrade",
         _ => "handshake",
     };

@@ -1,13 +1,14 @@
 //! A WebSocket over any stream of bytes, for whoever wants WebSocket alone.
 
 mod drive;
-mod out;
 mod wakers;
 
-use self::{drive::HIGH, out::Out, wakers::Wakers};
+use self::{drive::HIGH, wakers::Wakers};
 use crate::{
     close::{CloseFrame, Closing, Outcome, Phase},
     decode::{Decoder, Limits, ProtocolError, Role},
+    deflate::Window,
+    extension::Agreed,
     message::Message,
 };
 use bytes::{Bytes, BytesMut};
@@ -21,6 +22,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 use thiserror::Error;
+use tidings_http::Outgoing;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Sleep,
@@ -51,11 +53,13 @@ use tungstenite::protocol::frame::coding::CloseCode;
 pub struct Socket<S> {
     io: S,
     role: Role,
+    /// The window to compress with, if anything is to be compressed.
+    window: Option<Window>,
     decoder: Decoder,
     closing: Closing,
     /// What was read and not decoded yet: what followed a message in one read.
     rest: BytesMut,
-    out: Out,
+    out: Outgoing,
     unflushed: bool,
     /// The answer to the latest ping.
     pong: Option<Bytes>,
@@ -67,6 +71,7 @@ pub struct Socket<S> {
     discarded: usize,
     shut: bool,
     begun: bool,
+    protocol: Option<Box<str>>,
     wakers: Arc<Wakers>,
     /// Wakes all of them.
     waker: Waker,
@@ -94,18 +99,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is done, for one that is done elsewhere. Nothing that came
     /// after the handshake may have been read.
     pub fn new(io: S, role: Role) -> Self {
-        Self::with_rest(io, role, BytesMut::new())
-    }
-
-    pub(crate) fn with_rest(io: S, role: Role, rest: BytesMut) -> Self {
         let wakers = Arc::<Wakers>::default();
         Self {
             io,
             role,
+            window: None,
             decoder: Decoder::new(role, LIMITS),
             closing: Closing::new(),
-            rest,
-            out: Out::new(role),
+            rest: BytesMut::new(),
+            out: Outgoing::default(),
             unflushed: false,
             pong: None,
             failure: None,
@@ -113,6 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             discarded: 0,
             shut: false,
             begun: false,
+            protocol: None,
             waker: wakers.clone().into(),
             wakers,
         }
@@ -126,8 +129,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         assert!(!self.begun, "limits are set before the first read");
-        self.decoder = Decoder::new(self.role, limits);
+        self.decoder = self.decoder.limits(limits);
         self
+    }
+
+    /// Compression as it was agreed, for a handshake that is done elsewhere; [`Upgrade`](crate::Upgrade) and
+    /// [`Connect`](crate::Connect) do this by themselves. Messages of 128 bytes or more are then sent compressed if
+    /// that makes them shorter.
+    ///
+    /// # Panics
+    ///
+    /// If anything was read already.
+    #[must_use]
+    pub fn deflate(mut self, agreed: Agreed) -> Self {
+        assert!(!self.begun, "compression is set before the first read");
+        self.window = agreed.window();
+        self.decoder = self.decoder.deflate(true);
+        self
+    }
+
+    /// What the handshake has left: what was read behind it, and the subprotocol.
+    pub(crate) fn after_handshake(mut self, rest: BytesMut, protocol: Option<Box<str>>) -> Self {
+        self.rest = rest;
+        self.protocol = protocol;
+        self
+    }
+
+    /// The subprotocol that the two sides agreed on (RFC 6455 §1.9).
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
     }
 
     /// Closes: writes what was sent and a close frame, drops what still comes, and waits for the peer's close
@@ -199,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for Socket<S> {
         }
         match message {
             Message::Close(frame) => this.begin_close(frame),
-            message => this.out.put(message),
+            message => this.put(message),
         }
         Ok(())
     }

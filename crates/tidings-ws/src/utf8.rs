@@ -44,7 +44,7 @@ impl Tail {
             }
         }
         // Pieces that end between code points, which is most of them, take one pass.
-        let error = match str::from_utf8(input) {
+        let error = match simdutf8::compat::from_utf8(input) {
             Ok(valid) => {
                 text.push_str(valid);
                 return Ok(());

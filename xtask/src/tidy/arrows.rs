@@ -84,7 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "tidings-testkit",
         &["tidings-core", "tidings-http", "tidings-sse", "tidings-long-poll", "tidings-ws", "tidings"],
     ),
-    ("tidings-bench", &["tidings", "tidings-core"]),
+    ("tidings-bench", &["tidings", "tidings-core", "tidings-ws"]),
     ("xtask", &[]),
 ];
 

@@ -1,7 +1,7 @@
 //! Building a hub, with the one decision that cannot be skipped.
 
 use super::{Hub, Node, call::Calls, deliver::Dirty};
-use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, policy::Rules};
+use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, Wheel, policy::Rules};
 use std::{
     fmt,
     sync::{Arc, Weak},
@@ -93,6 +93,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             resyncs: Default::default(),
             background: Default::default(),
             evicted: Default::default(),
+            wheel: Wheel::new(self.limits.heartbeat.min(self.limits.idle)),
         });
         let sink: Weak<Node> = Arc::downgrade(&node);
         node.broker.attach(sink);

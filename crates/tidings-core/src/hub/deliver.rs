@@ -4,17 +4,24 @@ use super::{Node, Room};
 use crate::{Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, sync::Mutex};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
-/// Rooms whose members are to be woken, each with the member to begin at. A room is here once for each pass over its
+/// Rooms whose members are to be served, each with the member to begin at. A room is here once for each pass over its
 /// members that is under way.
 #[derive(Default)]
 pub(crate) struct Dirty {
     rooms: Mutex<VecDeque<(Arc<Room>, usize)>>,
-    wake: Notify,
+    /// Tells flushers that there is a room.
+    flush: Notify,
+    /// Tells the background task that something is to be resynced, or that the node has ended.
+    work: Notify,
+    ended: AtomicBool,
 }
 
 impl Dirty {
@@ -22,18 +29,23 @@ impl Dirty {
         self.rooms.lock().push_back((room, from));
     }
 
-    pub(super) fn wake(&self) {
-        self.wake.notify_one();
+    /// The node has ended, and who works for it ends too.
+    pub(super) fn end(&self) {
+        self.ended.store(true, SeqCst);
+        self.flush.notify_waiters();
+        // One that is not waiting just now finds this.
+        self.flush.notify_one();
+        self.work.notify_one();
     }
 }
 
 impl Node {
-    /// Tells a room's members that there is something to read: those of a small room at once, those of a large
-    /// one from the background, so that publishing takes no longer for it.
+    /// Sees to it that a room's members are served, in the background: publishing takes no longer for a large room,
+    /// and what is published at once goes out at once.
     pub(super) fn deliver(&self, room: &Arc<Room>) {
-        if room.wake_or_queue() {
+        if room.queue() {
             self.dirty.push(Arc::clone(room), 0);
-            self.dirty.wake();
+            self.dirty.flush.notify_one();
         }
     }
 
@@ -73,16 +85,20 @@ impl Node {
         Some(membership)
     }
 
-    /// Begins the background task on the runtime that is there, unless it runs. One runtime may end before another
-    /// begins, and the task with it.
+    /// Begins the background tasks on the runtime that is there, unless they run: one for the node itself, and a
+    /// flusher for each of the runtime's threads. One runtime may end before another begins, and the tasks with it.
     pub(super) fn start(self: &Arc<Self>, runtime: &Handle) {
         let mut background = self.background.lock();
         if background.as_ref().is_none_or(|(_, task)| task.is_finished()) {
             // The task holds the node only while it works, so that the last handle's drop ends both.
             let task = runtime.spawn(run(Arc::downgrade(self), Arc::clone(&self.dirty)));
             *background = Some((runtime.clone(), task));
-            // What was left undone by the one before.
-            self.dirty.wake();
+            for _ in 0..runtime.metrics().num_workers() {
+                runtime.spawn(flush(Arc::clone(&self.dirty), self.limits.batch));
+            }
+            // What was left undone by those before.
+            self.dirty.work.notify_one();
+            self.dirty.flush.notify_one();
         }
     }
 
@@ -153,7 +169,7 @@ impl Sink for Node {
 impl Node {
     fn resync(&self, room: Arc<Room>) {
         self.resyncs.lock().push(room);
-        self.dirty.wake();
+        self.dirty.work.notify_one();
     }
 }
 
@@ -162,7 +178,7 @@ async fn run(node: Weak<Node>, dirty: Arc<Dirty>) {
     housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = dirty.wake.notified() => {}
+            () = dirty.work.notified() => {}
             now = housekeeping.tick() => match node.upgrade() {
                 Some(node) => node.housekeep(now),
                 None => return,
@@ -172,30 +188,39 @@ async fn run(node: Weak<Node>, dirty: Arc<Dirty>) {
         for room in std::mem::take(&mut *node.resyncs.lock()) {
             node.run(room.sync(Arc::clone(&node)));
         }
-        for _ in 0..TURNS {
-            let next = dirty.rooms.lock().pop_front();
-            let Some((room, from)) = next else { break };
-            if from == 0 {
-                // Before the first is woken: what is published from here on queues the room again.
-                room.unqueue();
-            }
-            if let Some(next) = room.wake(from) {
-                // Behind the others: a room of many does not hold up a room of few.
-                dirty.push(room, next);
-            }
-            tokio::task::yield_now().await;
+    }
+}
+
+/// Serves rooms, in turns of a few members, so that a room of many does not hold up a room of few, nor the rest of the
+/// work its runtime has.
+async fn flush(dirty: Arc<Dirty>, batch: usize) {
+    while !dirty.ended.load(SeqCst) {
+        let next = dirty.rooms.lock().pop_front();
+        let Some((room, from)) = next else {
+            dirty.flush.notified().await;
+            continue;
+        };
+        if from == 0 {
+            // Before the first is served: what is published from here on queues the room again.
+            room.unqueue();
+        }
+        let (members, next) = room.members_from(from);
+        if let Some(next) = next {
+            dirty.push(Arc::clone(&room), next);
         }
         if !dirty.rooms.lock().is_empty() {
-            // Later, for the rest of the work has its turn too.
-            dirty.wake();
+            // Another thread may have nothing to do.
+            dirty.flush.notify_one();
         }
+        room.serve(&members, batch);
+        drop((members, room));
+        tokio::task::yield_now().await;
     }
+    // Whoever waits beside this one is to see it too.
+    dirty.flush.notify_one();
 }
 
 /// The least time between two looks for rooms to evict.
 const EVICTION: Duration = Duration::from_millis(100);
-/// Pieces of rooms that are served before anything else is looked at.
-const TURNS: usize = 64;
-
 /// How often what has outlived its age is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! A room as a node holds it: its replica and its members.
 
-use super::Node;
+use super::{Node, Runs};
 use crate::{
     From, Message, RoomName, Rooms,
     broker::{BrokerError, ReadFrom},
@@ -12,7 +12,10 @@ use crate::{
 use slab::Slab;
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::Waker,
     time::Duration,
 };
@@ -22,6 +25,8 @@ use tokio::{sync::Notify, time::Instant};
 pub(crate) struct Room {
     pub(crate) name: RoomName,
     pub(crate) rooms: Rooms,
+    /// No two rooms of a process have the same.
+    pub(crate) serial: u64,
     state: Mutex<State>,
     /// Told when the first range read is in.
     known: Notify,
@@ -42,7 +47,8 @@ struct State {
     checked: Instant,
 }
 
-struct Member {
+#[derive(Clone)]
+pub(super) struct Member {
     mailbox: Arc<Mailbox>,
     subscription: usize,
 }
@@ -66,7 +72,8 @@ impl Room {
             watched: false,
             checked: Instant::now(),
         };
-        Self { name, rooms, state: Mutex::new(state), known: Notify::new() }
+        let serial = SERIAL.fetch_add(1, Relaxed);
+        Self { name, rooms, serial, state: Mutex::new(state), known: Notify::new() }
     }
 
     pub(super) fn enter(self: &Arc<Self>, mailbox: Arc<Mailbox>, subscription: usize) -> Membership {
@@ -116,44 +123,36 @@ impl Room {
         self.state.lock().members.len()
     }
 
-    /// Asks to be put on the list of rooms whose members are to be woken; none if it is there. A small room is
-    /// not worth the list: its members are woken here.
-    pub(super) fn wake_or_queue(&self) -> bool {
-        let mut state = self.state.lock();
-        if state.members.len() > INLINE {
-            return !std::mem::replace(&mut state.queued, true);
-        }
-        drop(state);
-        let mut from = 0;
-        while let Some(next) = self.wake(from) {
-            from = next;
-        }
-        false
+    /// Asks to be put on the list of rooms whose members are to be served; it need not if it is there.
+    pub(super) fn queue(&self) -> bool {
+        !std::mem::replace(&mut self.state.lock().queued, true)
     }
 
     pub(super) fn unqueue(&self) {
         self.state.lock().queued = false;
     }
 
-    /// Marks some members as having something to read, and wakes them after the lock is released. Answers where
-    /// to go on, if there are more.
-    pub(super) fn wake(&self, from: usize) -> Option<usize> {
-        let mut wakers: [Option<Waker>; CHUNK] = [const { None }; CHUNK];
+    /// Some members, from a place on, and where to go on, if there are more.
+    pub(super) fn members_from(&self, from: usize) -> (Vec<Member>, Option<usize>) {
         let state = self.state.lock();
         let end = state.members.iter().next_back().map_or(0, |(last, _)| last + 1);
-        let mut places = wakers.iter_mut();
-        let mut at = from;
         // Many places may be vacant, after many have left; they are passed by quickly, but not all at once.
-        while at < end.min(from + SCAN) {
-            if let Some(member) = state.members.get(at) {
-                let Some(waker) = places.next() else { break };
-                *waker = member.mailbox.mark(member.subscription);
-            }
+        let stop = end.min(from + SCAN);
+        let mut members = Vec::with_capacity(state.members.len().min(CHUNK));
+        let mut at = from;
+        while at < stop && members.len() < CHUNK {
+            members.extend(state.members.get(at).cloned());
             at += 1;
         }
-        drop(state);
-        wakers.into_iter().flatten().for_each(Waker::wake);
-        (at < end).then_some(at)
+        (members, (at < end).then_some(at))
+    }
+
+    /// Serves members: writes what is new, or wakes those that must see for themselves.
+    pub(super) fn serve(&self, members: &[Member], batch: usize) {
+        let mut runs = Runs::new(self, batch);
+        for Member { mailbox, subscription } in members {
+            mailbox.serve(*subscription, &mut runs).into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Resolves when the first range read is in.
@@ -238,14 +237,14 @@ pub(crate) fn jitter(pause: Duration) -> Duration {
     pause / 2 + (pause / 2).mul_f64(part as f64 / 1_000.0)
 }
 
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
 /// Messages that a room's ring holds at most; what lies deeper is read from the broker.
 const RING: usize = 1_024;
-/// Members woken under one lock.
+/// Members served before others have their turn.
 const CHUNK: usize = 64;
 /// Places looked at under one lock.
 const SCAN: usize = 4_096;
-/// The largest room whose members are woken by whoever publishes.
-const INLINE: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 

@@ -1,13 +1,15 @@
 //! What rooms tell a session: that there is something to read, never what.
 
-use crate::{CloseReason, sync::Mutex};
-use std::{collections::VecDeque, task::Waker};
+use super::direct::{Direct, Outlet};
+use crate::{CloseReason, Position, Transport, hub::Runs, sync::Mutex};
+use bytes::Bytes;
+use std::{collections::VecDeque, fmt, sync::Arc, task::Waker};
 
 /// What rooms tell a session. Bounded by the session's subscriptions: each is on the list once at most.
-#[derive(Debug)]
 pub(crate) struct Mailbox {
-    transport: &'static str,
+    transport: Arc<dyn Transport>,
     state: Mutex<State>,
+    direct: Direct,
 }
 
 #[derive(Debug, Default)]
@@ -27,12 +29,29 @@ pub(crate) struct Told {
 }
 
 impl Mailbox {
-    pub(crate) fn new(transport: &'static str) -> Self {
-        Self { transport, state: Mutex::default() }
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport, state: Mutex::default(), direct: Direct::default() }
     }
 
-    pub(crate) fn transport(&self) -> &'static str {
-        self.transport
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// Lends the session's cursors, by the serial numbers of their rooms, to whoever serves those.
+    pub(crate) fn lend(&self, outlet: Arc<dyn Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
+        self.direct.lend(outlet, cursors);
+    }
+
+    /// Takes the cursors back. What is answered must be written before anything else.
+    pub(crate) fn take_back(&self, moved: impl FnMut(u64, Position)) -> Bytes {
+        self.direct.take_back(moved)
+    }
+
+    /// Serves a subscription: writes what is new in its room, or leaves word for the session. Then it answers whom
+    /// to wake.
+    pub(crate) fn serve(&self, subscription: usize, runs: &mut Runs<'_>) -> Option<Waker> {
+        let served = self.direct.offer(self.transport.encoder(), runs);
+        if served { None } else { self.mark(subscription) }
     }
 
     /// There is something to read for a subscription. Answers whom to wake, once the caller holds no lock.
@@ -65,6 +84,15 @@ impl Mailbox {
         self.state.lock().close
     }
 
+    /// Why the session is to end, if it is; if not, `waker` is woken at the next word, which may be another.
+    pub(crate) fn wait_for_close(&self, waker: &Waker) -> Option<CloseReason> {
+        let mut state = self.state.lock();
+        if state.close.is_none() && !state.waker.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        state.close
+    }
+
     /// Takes what was told; if nothing, `waker` is woken at the next word. The reason to close stays.
     pub(crate) fn take(&self, ready: &mut VecDeque<usize>, waker: &Waker) -> Told {
         let mut state = self.state.lock();
@@ -79,5 +107,11 @@ impl Mailbox {
             *stored = Some(waker.clone());
         }
         told
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").field("transport", &self.transport.name()).finish_non_exhaustive()
     }
 }

@@ -69,6 +69,11 @@ impl Subscriptions {
     }
 
     pub(super) fn reserve(&mut self) -> usize {
+        // Most sessions are in one room, and a vector makes place for four by itself.
+        if self.slots.capacity() == 0 {
+            self.slots = Slab::with_capacity(1);
+            self.sorted.reserve_exact(1);
+        }
         self.slots.insert(None)
     }
 
@@ -114,6 +119,25 @@ impl Subscriptions {
     pub(super) fn all(&self, is: impl Fn(&Reader) -> bool) -> bool {
         let so = |slot: &Option<Subscription>| slot.as_ref().is_some_and(|one| is(&one.reader));
         !self.slots.is_empty() && self.slots.iter().all(|(_, slot)| so(slot))
+    }
+
+    /// Whether it has everything of every room, and waits for nothing.
+    pub(super) fn are_standing(&self) -> bool {
+        self.reading.is_empty() && self.all(Reader::is_standing)
+    }
+
+    /// Where it stands in each room, by the rooms' serial numbers.
+    pub(super) fn places(&self) -> impl Iterator<Item = (u64, Position)> {
+        let subscriptions = self.slots.iter().filter_map(|(_, slot)| slot.as_ref());
+        subscriptions.map(|one| (one.membership.room.serial, one.reader.cursor()))
+    }
+
+    /// Whoever had the cursor of a room has moved it.
+    pub(super) fn move_to(&mut self, room: u64, cursor: Position) {
+        let mut subscriptions = self.slots.iter_mut().filter_map(|(_, slot)| slot.as_mut());
+        if let Some(one) = subscriptions.find(|one| one.membership.room.serial == room) {
+            one.reader.move_to(cursor);
+        }
     }
 
     /// The rooms, sorted by name, and the cursor over them.

@@ -1,5 +1,10 @@
 use super::*;
-use crate::{Message, frame::put_text, upgrade};
+use crate::{
+    Message,
+    decode::{Decoder, Incoming, Limits},
+    frame::put_text,
+    upgrade,
+};
 use futures_util::{SinkExt, StreamExt};
 use http::{Request, Response};
 use http_body_util::Empty;
@@ -79,8 +84,11 @@ async fn an_answer_that_is_no_agreement_is_refused() {
     assert!(matches!(answered(without("Sec-WebSocket-Accept")).await, Err(ConnectError::Accept)));
     let foreign = answered(|_| accepted("dGhlIHNhbXBsZSBub25jZQ==")).await;
     assert!(matches!(foreign, Err(ConnectError::Accept)));
-    let extended = answered(with("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n")).await;
-    assert!(matches!(extended, Err(ConnectError::NotOffered)));
+    for extension in ["x-webkit-deflate-frame", "permessage-deflate", "permessage-deflate; bogus"] {
+        let line = format!("\r\nSec-WebSocket-Extensions: {extension}\r\n");
+        let extended = answered(|key: &str| accepted(key).replacen("\r\n", &line, 1)).await;
+        assert!(matches!(extended, Err(ConnectError::NotOffered)), "{extension}");
+    }
     assert!(matches!(
         answered(with("\r\nSec-WebSocket-Protocol: x\r\n")).await,
         Err(ConnectError::NotOffered)
@@ -132,4 +140,76 @@ async fn a_client_and_a_server_over_hyper_meet() {
     let mut socket = connect(client, "example.org", "/").await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("welcome"));
     assert!(socket.close(crate::CloseCode::Normal, "").await.clean);
+}
+
+#[tokio::test]
+async fn extensions_and_subprotocols_are_those_that_were_offered() {
+    let ask = async |connect: Connect, fields: &'static str| {
+        let (stream, mut wire) = duplex(1 << 16);
+        let server = async move {
+            let (request, key) = asked(&mut wire).await;
+            wire.write_all(accepted(&key).replacen("\r\n", fields, 1).as_bytes()).await.unwrap();
+            request
+        };
+        tokio::join!(connect.over(stream), server)
+    };
+    let offer = || Connect::new("example.org", "/").unwrap();
+    let (_, request) = ask(offer(), "\r\n").await;
+    assert!(request.contains(&format!("\r\nSec-WebSocket-Extensions: {}\r\n", OFFER.to_str().unwrap())));
+    assert!(!request.contains("Protocol"), "{request}");
+    let unasked = "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
+    let (socket, request) = ask(offer().compression(false), unasked).await;
+    assert!(!request.contains("Extensions"), "{request}");
+    assert!(matches!(socket, Err(ConnectError::NotOffered)));
+
+    let named = || offer().protocols(["a", "b"]).header(http::header::ORIGIN, "https://x".parse().unwrap());
+    let (socket, request) = ask(named(), "\r\nSec-WebSocket-Protocol: b\r\n").await;
+    assert!(request.contains("\r\nSec-WebSocket-Protocol: a, b\r\n"), "{request}");
+    assert!(request.ends_with("\r\norigin: https://x\r\n\r\n"), "{request}");
+    assert_eq!(socket.unwrap().protocol(), Some("b"));
+    assert_eq!(ask(named(), "\r\n").await.0.unwrap().protocol(), None);
+    for chosen in [
+        "\r\nSec-WebSocket-Protocol: c\r\n",
+        "\r\nSec-WebSocket-Protocol: a, b\r\n",
+        "\r\nSec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b\r\n",
+    ] {
+        assert!(matches!(ask(named(), chosen).await.0, Err(ConnectError::NotOffered)), "{chosen}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_given_up() {
+    let (stream, _wire) = duplex(1 << 10);
+    assert!(matches!(connect(stream, "example.org", "/").await, Err(ConnectError::TimedOut)));
+}
+
+#[tokio::test]
+async fn what_is_sent_is_compressed_as_agreed() {
+    let text = "the same again and again, ".repeat(40);
+    let extension = "permessage-deflate; server_no_context_takeover";
+    for (agreed, compressed) in [
+        (extension.to_owned(), true),
+        (format!("{extension}; client_max_window_bits=9"), true),
+        (format!("{extension}; client_max_window_bits=8"), false),
+        (String::new(), false),
+    ] {
+        let fields = format!("\r\nSec-WebSocket-Extensions: {agreed}\r\n");
+        let (stream, mut wire) = duplex(1 << 16);
+        let server = async move {
+            let (_, key) = asked(&mut wire).await;
+            wire.write_all(accepted(&key).replacen("\r\n", &fields, 1).as_bytes()).await.unwrap();
+            wire
+        };
+        let (socket, mut wire) = tokio::join!(connect(stream, "example.org", "/"), server);
+        let mut socket = socket.unwrap();
+        socket.send(Message::text(text.as_str())).await.unwrap();
+        drop(socket);
+        let mut sent = Vec::new();
+        wire.read_to_end(&mut sent).await.unwrap();
+        assert_eq!(sent[0], if compressed { 0xc1 } else { 0x81 }, "{agreed}");
+        assert_eq!(sent.len() < text.len() / 4, compressed, "{agreed}");
+        let mut decoder = Decoder::new(Role::Server, Limits::new(1 << 20, 1 << 20)).deflate(compressed);
+        let incoming = decoder.decode(&mut &mut sent[..]).unwrap();
+        assert_eq!(incoming, Some(Incoming::Text(text.as_str().into())));
+    }
 }

@@ -106,6 +106,48 @@ fn the_window_is_the_answered_one() {
         ("permessage-deflate; server_max_window_bits=9", Window::Small),
     ] {
         let headers = HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, offer.parse().unwrap())]);
-        assert_eq!(negotiate(&headers).map(Agreed::window), Some(window), "{offer}");
+        assert_eq!(negotiate(&headers).and_then(Agreed::window), Some(window), "{offer}");
     }
+}
+
+#[test]
+fn an_answer_is_taken_if_it_answers_the_offer() {
+    let base = "permessage-deflate; server_no_context_takeover";
+    let with = |more: &str| format!("{base}; {more}");
+    let window = |window| Ok(Some(window));
+    let cases = [
+        (String::new(), Ok(None)),
+        (base.to_owned(), window(Some(Window::Large))),
+        (with("client_no_context_takeover"), window(Some(Window::Large))),
+        (with("client_max_window_bits=15"), window(Some(Window::Large))),
+        (with("client_max_window_bits=13"), window(Some(Window::Medium))),
+        (with("client_max_window_bits=9"), window(Some(Window::Small))),
+        // We cannot do it, so we send nothing compressed.
+        (with("client_max_window_bits=8"), window(None)),
+        // A server may say that it uses less (RFC 7692 §7.1.2.1).
+        (with("server_max_window_bits=8"), window(Some(Window::Large))),
+        ("permessage-deflate".to_owned(), Err(NotOffered)),
+        ("permessage-deflate; client_no_context_takeover".to_owned(), Err(NotOffered)),
+        (with("client_max_window_bits"), Err(NotOffered)),
+        (with("server_max_window_bits"), Err(NotOffered)),
+        (with("client_max_window_bits=16"), Err(NotOffered)),
+        (with("bogus"), Err(NotOffered)),
+        (with("server_no_context_takeover"), Err(NotOffered)),
+        ("x-webkit-deflate-frame".to_owned(), Err(NotOffered)),
+        (format!("{base}, {base}"), Err(NotOffered)),
+        (format!("{base}, foo"), Err(NotOffered)),
+    ];
+    for (answer, expected) in cases {
+        let headers = HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, answer.parse().unwrap())]);
+        assert_eq!(accepted(&headers).map(|agreed| agreed.map(Agreed::window)), expected, "{answer}");
+    }
+    assert_eq!(accepted(&HeaderMap::new()), Ok(None));
+}
+
+#[test]
+fn our_own_server_agrees_to_our_own_offer() {
+    let offer = HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, OFFER)]);
+    let answer = negotiate(&offer).unwrap().header();
+    let agreed = accepted(&HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, answer)])).unwrap().unwrap();
+    assert_eq!(agreed.window(), Some(Window::Large));
 }

@@ -38,7 +38,7 @@ fn refusal(parts: &Parts) -> HandshakeError {
 #[test]
 fn the_accept_key_is_the_example_of_the_specification() {
     let accept = check(&request(&[]), &["tidings.v1"]).unwrap();
-    assert_eq!(accept.key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(accept.key.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     assert_eq!(accept.protocol, None);
     let response = accept.response();
     assert_eq!(response.status(), 101);
@@ -169,4 +169,43 @@ fn extensions_are_answered_only_when_agreed_and_never_empty() {
         accept.response().headers()["sec-websocket-extensions"],
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
     );
+}
+
+/// A request as hyper makes it of an extended CONNECT.
+fn extended(protocol: &'static str, change: &[(&str, &[&str])]) -> Parts {
+    let gone: [(&str, &[&str]); 3] = [("upgrade", &[]), ("connection", &[]), ("sec-websocket-key", &[])];
+    let mut parts = request(&[&gone, change].concat());
+    parts.method = Method::CONNECT;
+    parts.version = Version::HTTP_2;
+    parts.extensions.insert(Protocol::from_static(protocol));
+    parts
+}
+
+#[test]
+fn an_extended_connect_is_answered_with_200_and_no_key() {
+    let parts = extended("websocket", &[("sec-websocket-protocol", &["chat, tidings.v1"])]);
+    let mut accept = check(&parts, &["tidings.v1"]).unwrap();
+    accept.deflate =
+        negotiate(&extended("websocket", &[("sec-websocket-extensions", &["permessage-deflate"])]).headers);
+    let response = accept.response();
+    assert_eq!(response.status(), StatusCode::OK);
+    let names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+    assert_eq!(
+        names,
+        ["sec-websocket-protocol", "sec-websocket-extensions"],
+        "no Upgrade, Connection, Accept"
+    );
+}
+
+#[test]
+fn an_extended_connect_for_something_else_is_refused() {
+    assert_eq!(refusal(&extended("connect-udp", &[])), HandshakeError::Protocol);
+    assert_eq!(HandshakeError::Protocol.status(), StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(
+        refusal(&extended("websocket", &[("sec-websocket-version", &["12"])])),
+        HandshakeError::Version
+    );
+    let mut plain = extended("websocket", &[]);
+    plain.extensions.clear();
+    assert_eq!(refusal(&plain), HandshakeError::Method, "a CONNECT to a host");
 }

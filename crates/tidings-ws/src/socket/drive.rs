@@ -2,27 +2,57 @@
 
 use super::{Socket, SocketError};
 use crate::{
-    buffer,
     close::{CloseFrame, Phase},
-    decode::ProtocolError,
+    decode::{ProtocolError, Role},
+    frame::{put_close, put_compressed, put_header, put_message, put_ping, put_pong},
     message::Message,
 };
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::{
     future::Future,
     io, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
+use tidings_http::lend_buffer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep_until},
 };
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Appends a message to what is to be written.
+    pub(super) fn put(&mut self, message: Message) {
+        // A fresh key for each frame, which nobody can predict (RFC 6455 §5.3, §10.3).
+        let mask = (self.role == Role::Client).then(rand::random);
+        match message {
+            Message::Text(text) => self.put_data(Data::Text, text.into(), mask),
+            Message::Binary(payload) => self.put_data(Data::Binary, payload, mask),
+            Message::Ping(payload) => self.out.write(|out| put_ping(&payload, mask, out)),
+            Message::Pong(payload) => self.out.write(|out| put_pong(&payload, mask, out)),
+            Message::Close(CloseFrame { code, reason }) => {
+                self.out.write(|out| put_close(code, &reason, mask, out));
+            }
+        }
+    }
+
+    fn put_data(&mut self, data: Data, payload: Bytes, mask: Option<[u8; 4]>) {
+        let (opcode, len) = (OpCode::Data(data), payload.len());
+        match self.window {
+            Some(window) => self.out.write(|out| put_compressed(data, &payload, window, mask, out)),
+            // A masked payload is a copy anyway.
+            None if mask.is_none() && len >= SHARED => {
+                self.out.write(|out| put_header(opcode, true, len, mask, out));
+                self.out.push(payload);
+            }
+            None => self.out.write(|out| put_message(data, &payload, mask, out)),
+        }
+    }
+
     pub(super) fn begin_close(&mut self, frame: CloseFrame) {
         if self.closing.close(now()) {
-            self.out.put(Message::Close(frame));
+            self.put(Message::Close(frame));
             self.stand_down();
         }
     }
@@ -42,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.closing.ended();
         self.rest = BytesMut::new();
         // Whoever flushes learns that it was in vain.
-        self.unflushed |= self.out.len() > 0;
+        self.unflushed |= !self.out.is_empty();
         self.out.clear();
         self.stand_down();
     }
@@ -53,9 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             if self.out.len() < HIGH
                 && let Some(payload) = self.pong.take()
             {
-                self.out.put(Message::Pong(payload));
+                self.put(Message::Pong(payload));
             }
-            if self.out.len() == 0 {
+            if self.out.is_empty() {
                 break;
             }
             self.unflushed = true;
@@ -122,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Reads once. The first message is taken out of the shared buffer, what follows is kept.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        buffer::lend(|buffer| {
+        lend_buffer(|buffer| {
             let mut read = ReadBuf::new(buffer);
             if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, &mut read)) {
                 self.end(error.into());
@@ -157,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             Err(error) => self.closing.fail(now(), error),
         };
         if let Some(frame) = answer {
-            self.out.put(Message::Close(frame));
+            self.put(Message::Close(frame));
         }
         self.rest = BytesMut::new();
         self.stand_down();
@@ -169,7 +199,9 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
+/// Payloads from this size on are not copied; below, one write of one buffer is cheaper.
+const SHARED: usize = 4 << 10;
 /// Bytes that may wait to be written before senders wait.
 pub(super) const HIGH: usize = 64 << 10;
 /// What is read and thrown away while a peer takes our close frame, which it may do behind a large message.
-const DISCARD: usize = 1 << 20;
+const DISCARD: usize = 16 << 20;

@@ -56,7 +56,7 @@ async fn messages_of_all_sizes_come_back_through_any_pipe() {
             let binary = Message::binary(vec![7; size]);
             client.send(binary.clone()).await.unwrap();
             assert_eq!(next(&mut client).await, binary);
-            assert!(client.rest.capacity() == 0 && client.out.len() == 0, "nothing is held while idle");
+            assert!(client.rest.capacity() == 0 && client.out.is_empty(), "nothing is held while idle");
         }
         assert!(client.close(CloseCode::Normal, "done").await.clean);
         assert!(server.await.unwrap().unwrap().clean);
@@ -99,7 +99,7 @@ async fn fragments_are_joined_and_a_ping_between_them_is_answered() {
 #[tokio::test]
 async fn of_many_pings_to_a_peer_that_does_not_read_the_latest_is_answered() {
     let (mut server, mut wire) = served(8);
-    server.out.put(Message::binary(vec![0; HIGH]));
+    server.put(Message::binary(vec![0; HIGH]));
     for n in 0..10 {
         let ping = frames(|out| put_ping(format!("{n}").as_bytes(), KEY, out));
         wire.write_all(&ping).await.unwrap();
@@ -143,7 +143,7 @@ async fn the_side_that_closes_gets_what_is_in_flight_and_both_end_clean() {
 async fn a_peer_that_does_not_answer_or_does_not_read_costs_five_seconds() {
     for waiting in [0, 1 << 20] {
         let (mut server, _wire) = served(16);
-        server.out.put(Message::binary(vec![0; waiting]));
+        server.put(Message::binary(vec![0; waiting]));
         let begun = Instant::now();
         let outcome = server.close(CloseCode::Away, "bye").await;
         assert_eq!((outcome.clean, outcome.code), (false, CloseCode::Abnormal));
@@ -271,7 +271,7 @@ async fn a_writer_is_woken_although_the_reader_polled_last_and_went_away() {
 async fn a_reader_is_woken_although_the_writer_polled_last_and_went_away() {
     let (mut server, mut wire) = served(16);
     wire.write_all(&frames(|out| put_ping(b"0123456789", KEY, out))).await.unwrap();
-    server.out.put(Message::binary(vec![1; 100]));
+    server.put(Message::binary(vec![1; 100]));
     let (mut sink, mut messages) = server.split();
     let reader = tokio::spawn(async move {
         messages.next().await.unwrap().unwrap();

@@ -1,9 +1,45 @@
 //! The hand-over from publishers to readers, under every interleaving (`cargo xtask loom`).
 
 use super::*;
-use crate::{Event, broker::Slice, reader::Given};
-use loom::{future::block_on, thread};
-use std::{future::poll_fn, task::Poll};
+use crate::{
+    Content, Encoder, EncodingId, Event, Notice, Outlet, Transport, broker::Slice, reader::Given,
+    transport::Standing,
+};
+use bytes::BytesMut;
+use loom::{
+    future::{AtomicWaker, block_on},
+    thread,
+};
+use std::{collections::VecDeque, future::poll_fn, io, task::Poll};
+
+/// Two bytes for each message: its offset, twice.
+struct Pairs;
+
+impl Encoder for Pairs {
+    fn id(&self) -> EncodingId {
+        EncodingId::new("pairs")
+    }
+
+    fn encode(&self, message: &Content, out: &mut BytesMut) {
+        out.extend_from_slice(&[message.position().offset as u8; 2]);
+    }
+}
+
+impl Transport for Pairs {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &Pairs
+    }
+
+    fn notice(&self, _: &Notice, _: Standing<'_>, _: &mut BytesMut) {}
+}
+
+fn mailbox() -> Arc<Mailbox> {
+    Arc::new(Mailbox::new(Arc::new(Pairs)))
+}
 
 fn at(offset: u64) -> crate::Position {
     crate::Position { epoch: 1, offset, tag: 0 }
@@ -51,14 +87,14 @@ fn read(room: &Room, mailbox: &Mailbox, count: u64) {
 fn no_wake_up_is_lost_between_publishing_and_reading() {
     loom::model(|| {
         let room = live_room();
-        let mailbox = Arc::new(Mailbox::new("test"));
+        let mailbox = mailbox();
         let _membership = room.enter(Arc::clone(&mailbox), 0);
         let publisher = thread::spawn({
             let room = Arc::clone(&room);
             move || {
                 for offset in 1..=2 {
                     assert_eq!(room.ingest(message(offset), Instant::now()), Ingest::Appended);
-                    assert!(!room.wake_or_queue(), "a small room is not queued");
+                    serve_if_queued(&room);
                 }
             }
         });
@@ -67,21 +103,30 @@ fn no_wake_up_is_lost_between_publishing_and_reading() {
     });
 }
 
+/// What publishing and a flusher do.
+fn serve_if_queued(room: &Room) {
+    if room.queue() {
+        serve(room);
+    }
+}
+
+fn serve(room: &Room) {
+    room.unqueue();
+    let (members, next) = room.members_from(0);
+    assert_eq!(next, None);
+    room.serve(&members, 1_000);
+}
+
 #[test]
-fn a_large_room_that_is_queued_again_while_it_is_served_misses_nothing() {
+fn a_room_that_is_queued_again_while_it_is_served_misses_nothing() {
     loom::model(|| {
         let room = live_room();
-        let mailbox = Arc::new(Mailbox::new("test"));
+        let mailbox = mailbox();
         let _membership = room.enter(Arc::clone(&mailbox), 0);
-        let others: Vec<_> = (0..INLINE).map(|_| room.enter(Arc::new(Mailbox::new("test")), 0)).collect();
-        fn serve(room: &Room) {
-            room.unqueue();
-            assert_eq!(room.wake(0), None);
-        }
         // Whoever queued the room sees to it that it is served: at the first message somebody else, while the
         // second is being published.
         assert_eq!(room.ingest(message(1), Instant::now()), Ingest::Appended);
-        assert!(room.wake_or_queue(), "a large room is queued");
+        assert!(room.queue(), "it was not queued");
         let server = thread::spawn({
             let room = Arc::clone(&room);
             move || serve(&room)
@@ -90,22 +135,148 @@ fn a_large_room_that_is_queued_again_while_it_is_served_misses_nothing() {
             let room = Arc::clone(&room);
             move || {
                 assert_eq!(room.ingest(message(2), Instant::now()), Ingest::Appended);
-                if room.wake_or_queue() {
-                    serve(&room);
-                }
+                serve_if_queued(&room);
             }
         });
         read(&room, &mailbox, 2);
         server.join().unwrap();
         publisher.join().unwrap();
-        drop(others);
+    });
+}
+
+/// A socket that takes so many bytes of each offer in turn, and then everything.
+struct Pipe {
+    state: Mutex<(Vec<u8>, VecDeque<usize>)>,
+    /// Where the test ends.
+    full: usize,
+    done: AtomicWaker,
+}
+
+impl Pipe {
+    fn new(full: usize, takes: &[usize]) -> Arc<Self> {
+        let state = Mutex::new((Vec::new(), takes.iter().copied().collect()));
+        Arc::new(Self { state, full, done: AtomicWaker::new() })
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        self.state.lock().0.extend_from_slice(bytes);
+    }
+
+    fn is_full(&self) -> bool {
+        self.state.lock().0.len() >= self.full
+    }
+}
+
+impl Outlet for Pipe {
+    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        let taken = state.1.pop_front().unwrap_or(usize::MAX).min(bytes.len());
+        state.0.extend_from_slice(&bytes[..taken]);
+        if state.0.len() >= self.full {
+            drop(state);
+            self.done.wake();
+        }
+        Ok(taken)
+    }
+}
+
+/// Owns a connection as a transport does: lends it when there is nothing to do, takes it back when woken.
+fn own(room: &Room, mailbox: &Mailbox, pipe: &Arc<Pipe>) {
+    let mut reader =
+        Reader::begin(crate::Kind::Log, From::After(at(0)), room.state.lock().replica.ring()).unwrap();
+    let mut ready = VecDeque::from([0]);
+    let mut lent = false;
+    block_on(poll_fn(|cx| {
+        if std::mem::take(&mut lent) {
+            let cut = mailbox.take_back(|serial, cursor| {
+                assert_eq!(serial, room.serial);
+                reader.move_to(cursor);
+            });
+            pipe.write(&cut);
+        }
+        loop {
+            while let Some(Given::Message(message)) = reader.give() {
+                pipe.write(message.form(&Pairs));
+            }
+            if ready.pop_front().is_some() {
+                if room.fill(&mut reader, 1_000) == Fill::Some {
+                    ready.push_back(0);
+                }
+            } else if !mailbox.take(&mut ready, cx.waker()).some {
+                break;
+            }
+        }
+        pipe.done.register_by_ref(cx.waker());
+        if pipe.is_full() {
+            return Poll::Ready(());
+        }
+        mailbox.lend(Arc::clone(pipe) as Arc<dyn Outlet>, [(room.serial, reader.cursor())].into_iter());
+        lent = true;
+        if pipe.is_full() { Poll::Ready(()) } else { Poll::Pending }
+    }));
+}
+
+/// One message is there, another is published by a second thread; a third wakes the owner for nothing.
+fn lent_to_a_flusher(takes: &'static [usize]) {
+    loom::model(move || {
+        let room = live_room();
+        let mailbox = mailbox();
+        let _membership = room.enter(Arc::clone(&mailbox), 0);
+        let pipe = Pipe::new(4, takes);
+        let publisher = thread::spawn({
+            let room = Arc::clone(&room);
+            move || {
+                for offset in 1..=2 {
+                    assert_eq!(room.ingest(message(offset), Instant::now()), Ingest::Appended);
+                    serve_if_queued(&room);
+                }
+            }
+        });
+        own(&room, &mailbox, &pipe);
+        publisher.join().unwrap();
+        assert_eq!(pipe.state.lock().0, [1, 1, 2, 2], "each byte once, in order");
+    });
+}
+
+#[test]
+fn a_lent_session_gets_each_message_once() {
+    lent_to_a_flusher(&[]);
+}
+
+#[test]
+fn a_message_that_is_cut_is_finished_by_the_owner_before_the_next() {
+    lent_to_a_flusher(&[1]);
+}
+
+#[test]
+fn a_socket_that_takes_nothing_is_left_to_the_owner() {
+    lent_to_a_flusher(&[0]);
+}
+
+#[test]
+fn two_flushers_at_once_write_each_message_once() {
+    loom::model(|| {
+        let room = live_room();
+        let mailbox = mailbox();
+        let _membership = room.enter(Arc::clone(&mailbox), 0);
+        let pipe = Pipe::new(4, &[]);
+        mailbox.lend(Arc::clone(&pipe) as Arc<dyn Outlet>, [(room.serial, at(0))].into_iter());
+        assert_eq!(room.ingest(message(1), Instant::now()), Ingest::Appended);
+        let flusher = thread::spawn({
+            let room = Arc::clone(&room);
+            move || serve(&room)
+        });
+        assert_eq!(room.ingest(message(2), Instant::now()), Ingest::Appended);
+        serve(&room);
+        flusher.join().unwrap();
+        assert_eq!(pipe.state.lock().0, [1, 1, 2, 2]);
     });
 }
 
 #[test]
 fn a_close_is_heard_whenever_it_comes() {
     loom::model(|| {
-        let mailbox = Arc::new(Mailbox::new("test"));
+        let mailbox = mailbox();
         let closer = thread::spawn({
             let mailbox = Arc::clone(&mailbox);
             move || {

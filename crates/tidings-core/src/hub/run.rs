@@ -1,0 +1,92 @@
+//! What is new in a room for whoever stands at a place in it, made once for all who stand there.
+
+use super::Room;
+use crate::{
+    Encoder, EncodingId, Position,
+    reader::{Fill, Given, Reader},
+};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+
+/// What is new after a place, in one form.
+#[derive(Debug, Clone)]
+pub(crate) enum Run {
+    /// These bytes, and then `to` is where one stands.
+    Bytes { bytes: Bytes, to: Position },
+    /// Nothing.
+    Nothing,
+    /// More than messages, or what the ring does not have: the session itself must look.
+    Session,
+}
+
+/// The runs of one room that were asked for last. Most members stand at the same place.
+pub(crate) struct Runs<'a> {
+    room: &'a Room,
+    /// Bytes of a run, passed by one message at most.
+    limit: usize,
+    known: VecDeque<(EncodingId, Position, Run)>,
+}
+
+impl<'a> Runs<'a> {
+    pub(crate) fn new(room: &'a Room, limit: usize) -> Self {
+        Self { room, limit, known: VecDeque::new() }
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        self.room
+    }
+
+    /// What is new after `from`.
+    pub(crate) fn after(&mut self, from: Position, encoder: &dyn Encoder) -> Run {
+        let id = encoder.id();
+        let known = self.known.iter().find(|(form, place, _)| *form == id && *place == from);
+        if let Some((_, _, run)) = known {
+            return run.clone();
+        }
+        let run = make(self.room, from, encoder, self.limit);
+        if self.known.len() == KEPT {
+            self.known.pop_front();
+        }
+        self.known.push_back((id, from, run.clone()));
+        run
+    }
+}
+
+/// By the same machine that a session reads with, so that both mean the same.
+fn make(room: &Room, from: Position, encoder: &dyn Encoder, limit: usize) -> Run {
+    let mut reader = Reader::standing(room.rooms.kind(), from);
+    let (mut forms, mut len, mut to) = (Vec::new(), 0, from);
+    while len < limit {
+        match reader.give() {
+            // What goes with the last message, the session says.
+            Some(Given::Message(message)) if !message.event().is_last() => {
+                let form = message.form(encoder).clone();
+                len += form.len();
+                forms.push(form);
+                to = message.position();
+                continue;
+            }
+            Some(_) if forms.is_empty() => return Run::Session,
+            Some(_) => break,
+            None => {}
+        }
+        match room.fill(&mut reader, limit) {
+            Fill::Some => {}
+            Fill::Nothing if forms.is_empty() => return Run::Nothing,
+            Fill::Read(_) if forms.is_empty() => return Run::Session,
+            Fill::Nothing | Fill::Read(_) => break,
+        }
+    }
+    let bytes = match &mut forms[..] {
+        [form] => std::mem::take(form),
+        forms => {
+            let mut all = BytesMut::with_capacity(len);
+            forms.iter().for_each(|form| all.extend_from_slice(form));
+            all.freeze()
+        }
+    };
+    Run::Bytes { bytes, to }
+}
+
+/// Runs that are kept: sessions of several forms, and some that were a moment late.
+const KEPT: usize = 8;

@@ -1,0 +1,87 @@
+//! Writing for a session that has nothing else to do, without waking its owner.
+//!
+//! A session that has read everything lends its cursors to the hub. Whoever serves a room then writes what is new
+//! straight to the [`Outlet`] and moves the cursor. Anything but whole, successful writes of messages ends the loan:
+//! the owner is woken, takes its cursors back, and goes on from there by itself.
+
+use crate::{
+    Encoder, Position,
+    hub::{Run, Runs},
+    sync::Mutex,
+};
+use bytes::Bytes;
+use std::{fmt, io, sync::Arc};
+
+/// Where bytes for one client go at once, or not at all: a socket, as seen by somebody who cannot wait for it.
+pub trait Outlet: Send + Sync + 'static {
+    /// Writes as much as can be written without waiting, which may be nothing, and says how much that was.
+    ///
+    /// # Errors
+    /// The connection is broken. Its owner finds out by itself.
+    fn offer(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// What a session has lent.
+#[derive(Default)]
+pub(super) struct Direct(Mutex<Loan>);
+
+#[derive(Default)]
+struct Loan {
+    /// There while the loan lasts.
+    outlet: Option<Arc<dyn Outlet>>,
+    /// By the serial number of the room; a session is in a room once at most.
+    cursors: Vec<(u64, Position)>,
+    /// The rest of what was written in part; it comes before all else.
+    cut: Bytes,
+}
+
+impl Direct {
+    /// Begins a loan.
+    pub(super) fn lend(&self, outlet: Arc<dyn Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
+        let mut loan = self.0.lock();
+        debug_assert!(loan.outlet.is_none() && loan.cut.is_empty(), "what is lent cannot be lent again");
+        loan.outlet = Some(outlet);
+        loan.cursors.clear();
+        loan.cursors.extend(cursors);
+    }
+
+    /// Ends a loan: gives every cursor to `moved`, and answers what must be written before anything else.
+    pub(super) fn take_back(&self, mut moved: impl FnMut(u64, Position)) -> Bytes {
+        let mut loan = self.0.lock();
+        loan.outlet = None;
+        loan.cursors.drain(..).for_each(|(room, cursor)| moved(room, cursor));
+        std::mem::take(&mut loan.cut)
+    }
+
+    /// Writes what is new in a room. Answers whether the session need not look for itself.
+    pub(super) fn offer(&self, encoder: &dyn Encoder, runs: &mut Runs<'_>) -> bool {
+        let mut loan = self.0.lock();
+        let Loan { outlet, cursors, cut } = &mut *loan;
+        let (Some(out), serial) = (&*outlet, runs.room().serial) else { return false };
+        let Some((_, cursor)) = cursors.iter_mut().find(|(room, _)| *room == serial) else { return false };
+        loop {
+            let (bytes, to) = match runs.after(*cursor, encoder) {
+                Run::Bytes { bytes, to } => (bytes, to),
+                Run::Nothing => return true,
+                Run::Session => return false,
+            };
+            match out.offer(&bytes) {
+                Ok(written) if written == bytes.len() => *cursor = to,
+                // Nothing has happened, and the owner waits until something can.
+                Ok(0) | Err(_) => return false,
+                Ok(written) => {
+                    *cursor = to;
+                    *cut = bytes.slice(written..);
+                    *outlet = None;
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direct").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,117 @@
+//! Bytes on their way out of a connection.
+
+use bytes::{Buf, Bytes, BytesMut};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::io::AsyncWrite;
+
+/// A queue of bytes. What is shared stays shared; small frames are put together. Empty, it holds no memory.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    parts: VecDeque<Bytes>,
+    /// What follows the parts.
+    tail: BytesMut,
+    len: usize,
+}
+
+impl Outgoing {
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends what is shared, without a copy.
+    pub fn push(&mut self, part: Bytes) {
+        if !self.tail.is_empty() {
+            self.parts.push_back(self.tail.split().freeze());
+        }
+        self.len += part.len();
+        self.parts.push_back(part);
+    }
+
+    /// Appends what `write` appends.
+    pub fn write(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.len += self.tail.len() - before;
+    }
+
+    /// Writes some of what waits; there must be something.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: Pin<&mut impl AsyncWrite>,
+    ) -> Poll<io::Result<()>> {
+        if !io.is_write_vectored() {
+            self.gather();
+        }
+        let waiting = self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]);
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(waiting.filter(|part| !part.is_empty())) {
+            *slice = IoSlice::new(part);
+            count += 1;
+        }
+        let written = ready!(match &slices[..count] {
+            // The kernel takes one slice for less.
+            [slice] => io.poll_write(cx, slice),
+            slices => io.poll_write_vectored(cx, slices),
+        })?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.advance(written);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Puts the parts in front together, for a stream that would write them one by one: a stream of HTTP/2 makes a
+    /// frame of each write.
+    fn gather(&mut self) {
+        let fits = |(sum, count): (usize, usize), part: &Bytes| {
+            (sum + part.len() <= GATHERED).then_some((sum + part.len(), count + 1)).ok_or((sum, count))
+        };
+        let (Ok((sum, count)) | Err((sum, count))) = self.parts.iter().try_fold((0, 0), fits);
+        if count > 1 {
+            let mut gathered = BytesMut::with_capacity(sum);
+            self.parts.drain(..count).for_each(|part| gathered.extend_from_slice(&part));
+            self.parts.push_front(gathered.freeze());
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.len -= written;
+        if self.len == 0 {
+            self.clear();
+            return;
+        }
+        while let Some(part) = self.parts.front_mut() {
+            let step = written.min(part.len());
+            part.advance(step);
+            written -= step;
+            if !part.is_empty() {
+                return;
+            }
+            self.parts.pop_front();
+        }
+        self.tail.advance(written);
+    }
+
+    /// Drops what waits.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Slices of one write.
+const SLICES: usize = 64;
+/// Bytes put together for one write.
+const GATHERED: usize = 16 << 10;

@@ -1,0 +1,145 @@
+//! Taking a connection over from hyper, which holds 18 KiB for a stream and is asked at each write.
+
+use crate::Tcp;
+use bytes::Bytes;
+use http::request::Parts;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+use tokio::net::TcpStream;
+
+/// The right to take over the connection that a request came on, as soon as the head of its answer is written. It
+/// comes with requests of HTTP/1.1 that [`serve`](crate::serve()) has received.
+///
+/// The body of an answer whose connection is taken over must be one that never has anything; what it would have had
+/// is written to the connection, in the framing that hyper has announced: in chunks (RFC 9112 §7.1), or after 101 the
+/// new protocol's.
+#[derive(Clone)]
+pub struct Takeover {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    taker: Mutex<Option<Taker>>,
+    /// Something was written since there was a taker, and everything has gone out.
+    written: AtomicBool,
+    flushed: AtomicBool,
+}
+
+/// Gets the connection, and what was read from it behind the request.
+type Taker = Box<dyn FnOnce(Tcp, Bytes) + Send>;
+
+impl Takeover {
+    pub(crate) fn new() -> Self {
+        Self { shared: Arc::default() }
+    }
+
+    /// The right, if it came with this request.
+    pub fn of(head: &Parts) -> Option<&Self> {
+        head.extensions.get()
+    }
+
+    /// Uses the right: `taker` gets the connection, and what was read from it behind the request. It is called on the
+    /// connection's task, and not at all if the client goes away before.
+    pub fn by(&self, taker: impl FnOnce(Tcp, Bytes) + Send + 'static) {
+        self.shared.written.store(false, Relaxed);
+        self.shared.flushed.store(false, Relaxed);
+        *self.taker() = Some(Box::new(taker));
+    }
+
+    /// Who takes over, if anybody does.
+    pub(crate) fn take(&self) -> Option<Taker> {
+        self.taker().take()
+    }
+
+    /// Whether somebody takes over and the head has gone out. hyper flushes only what it has written in full.
+    pub(crate) fn is_due(&self) -> bool {
+        self.shared.flushed.load(Relaxed) && self.taker().is_some()
+    }
+
+    fn taker(&self) -> std::sync::MutexGuard<'_, Option<Taker>> {
+        self.shared.taker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Takeover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Takeover").finish_non_exhaustive()
+    }
+}
+
+/// A connection that notes what has gone out.
+pub(crate) struct Watched {
+    io: TokioIo<TcpStream>,
+    takeover: Takeover,
+}
+
+impl Watched {
+    pub(crate) fn new(stream: TcpStream, takeover: Takeover) -> Self {
+        Self { io: TokioIo::new(stream), takeover }
+    }
+
+    pub(crate) fn into_inner(self) -> TcpStream {
+        self.io.into_inner()
+    }
+
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(1..)) = written {
+            self.takeover.shared.written.store(true, Relaxed);
+            self.takeover.shared.flushed.store(false, Relaxed);
+        }
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.note(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if let (Poll::Ready(Ok(())), true) = (&flushed, self.takeover.shared.written.load(Relaxed)) {
+            self.takeover.shared.flushed.store(true, Relaxed);
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,204 @@
+//! An event stream over HTTP/1.1 that has left hyper: writes chunks to the connection by itself, and lends it to the
+//! hub while there is nothing else to do.
+
+use crate::encode::{Life, put_chunk};
+use bytes::Bytes;
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tidings_core::{Alarm, Batch, Hub, Session, Step};
+use tidings_http::{Outgoing, Tcp, lend_buffer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+/// One event stream on its connection.
+pub(crate) struct Connection {
+    tcp: Tcp,
+    session: Session,
+    /// Bytes that a batch may have.
+    batch: usize,
+    /// Filled from the session only when empty.
+    out: Outgoing,
+    alarm: Alarm,
+    life: &'static Life,
+    /// How long there may be silence before a sign of life, and how long the client may take nothing; in ticks of the
+    /// wheel, as are the times below.
+    heartbeat: u64,
+    idle: u64,
+    /// When something was last written.
+    quiet: u64,
+    /// Since when the client has taken nothing of what waits.
+    stuck: Option<u64>,
+    /// Bytes that the client has sent, which ask for nothing: on this connection nothing more is answered.
+    discarded: usize,
+    /// There since the last chunk is on its way, with the time that the client has to take it and go.
+    ending: Option<Pin<Box<Sleep>>>,
+    shut: bool,
+}
+
+impl Connection {
+    /// Begins with `opening`, which the client gets at once. The connection's head is written.
+    pub(crate) fn new(tcp: Tcp, session: Session, hub: &Hub, opening: &[u8], life: &'static Life) -> Self {
+        let (limits, wheel) = (hub.limits(), hub.wheel());
+        let mut out = Outgoing::default();
+        out.write(|out| put_chunk(opening, out));
+        Self {
+            tcp,
+            session,
+            batch: limits.batch,
+            out,
+            alarm: wheel.alarm(),
+            life,
+            heartbeat: wheel.ticks(limits.heartbeat),
+            idle: wheel.ticks(limits.idle),
+            quiet: wheel.now(),
+            stuck: None,
+            discarded: 0,
+            ending: None,
+            shut: false,
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        let cut = self.session.take_back();
+        if !cut.is_empty() {
+            self.out.push(cut);
+        }
+        loop {
+            let mut progress = self.poll_write(cx)?;
+            match self.poll_read(cx)? {
+                Poll::Ready(0) => return Ok(Poll::Ready(())),
+                Poll::Ready(_) => progress = true,
+                Poll::Pending => {}
+            }
+            if let Some(ending) = &mut self.ending
+                && ending.as_mut().poll(cx).is_ready()
+            {
+                return Ok(Poll::Ready(()));
+            }
+            progress |= self.poll_silence(cx)?;
+            if !progress {
+                break;
+            }
+        }
+        if self.out.is_empty() && self.ending.is_none() {
+            self.session.lend(self.tcp.outlet());
+        }
+        Ok(Poll::Pending)
+    }
+
+    /// Writes what there is, and asks the session for more when that is gone.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut progress = false;
+        loop {
+            if self.out.is_empty() && self.ending.is_none() {
+                self.gather(cx);
+            }
+            if self.out.is_empty() {
+                if self.ending.is_some() && !self.shut {
+                    self.shut = true;
+                    // It may be shut already, by the client's doing.
+                    let _ = Pin::new(&mut self.tcp).poll_shutdown(cx);
+                }
+                return Ok(progress);
+            }
+            match self.out.poll_write(cx, Pin::new(&mut self.tcp)) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => {
+                    self.stuck.get_or_insert_with(|| self.alarm.wheel().now());
+                    if self.ending.is_none() && self.session.poll_closing(cx).is_ready() {
+                        self.end_within(ENDING);
+                    }
+                    return Ok(progress);
+                }
+            }
+            self.stuck = None;
+            self.quiet = self.alarm.wheel().now();
+            progress = true;
+        }
+    }
+
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        // Where every room has ended nothing will come; whoever comes back is told so for good.
+        if self.session.has_ended() {
+            return self.end();
+        }
+        let mut batch = Batch::new(self.batch);
+        match self.session.poll_batch(cx, &mut batch) {
+            Poll::Ready(Step::Some) => batch.parts().drain(..).for_each(|part| self.out.push(part)),
+            Poll::Ready(Step::End(_)) => self.end(),
+            Poll::Pending => {}
+        }
+    }
+
+    /// Says that the answer ends here (RFC 9112 §7.1).
+    fn end(&mut self) {
+        self.out.push(Bytes::from_static(b"0\r\n\r\n"));
+        self.end_within(ENDING);
+    }
+
+    fn end_within(&mut self, time: Duration) {
+        self.ending.get_or_insert_with(|| Box::pin(sleep(time)));
+    }
+
+    /// Reads and discards: to learn that the client goes, and to let it have what is written to it. A connection closed
+    /// with bytes unread is reset.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
+        let count = lend_buffer(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            match Pin::new(&mut self.tcp).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) => Ok(Poll::Ready(read.filled().len())),
+                Poll::Ready(Err(error)) => Err(error),
+                Poll::Pending => Ok(Poll::Pending),
+            }
+        })?;
+        if let Poll::Ready(count) = count {
+            self.discarded += count;
+            if self.discarded > DISCARD {
+                return Ok(Poll::Ready(0));
+            }
+        }
+        Ok(count)
+    }
+
+    /// Says something when nothing was said for long, and gives up a client that takes nothing.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.ending.is_some() {
+            return Ok(false);
+        }
+        let next = match self.stuck {
+            Some(since) => since + self.idle,
+            None => self.quiet + self.heartbeat,
+        };
+        if self.alarm.poll(cx, next).is_pending() {
+            return Ok(false);
+        }
+        if self.stuck.is_some() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.quiet = self.alarm.wheel().now();
+        self.out.push(Bytes::from_static(self.life.chunk));
+        Ok(true)
+    }
+}
+
+/// Runs the stream to its end. Dropping it drops the connection and ends the session.
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // An error is the client's going.
+        self.get_mut().step(cx).unwrap_or(Poll::Ready(()))
+    }
+}
+
+/// How long a client may take to go once it was told that the stream ends.
+const ENDING: Duration = Duration::from_secs(4);
+/// More than a pipelined request or two.
+const DISCARD: usize = 64 << 10;

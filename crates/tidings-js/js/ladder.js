@@ -5,8 +5,8 @@
  *
  * A transport is left after three failures in a row, or ten seconds of them. Whether that was its fault or the server's,
  * only the next one can tell: it gets one try. If all fail, nothing is wrong with the first, and it is the first
- * again; one that works although the first has failed is kept, and what is above it is looked at again later, soon where
- * the first was known to work or where everything had failed.
+ * again; one that works although the first has failed is kept, and what is above it is looked at again later: soon where it
+ * has worked before or where everything had failed, then ever more rarely.
  */
 export class Ladder {
   #transports;
@@ -18,7 +18,8 @@ export class Ladder {
   #trial = false;
   /** Every transport has failed since the last stable connection. */
   #blind = false;
-  #proven = new Set();
+  /** Those that were live, and have not failed when they were looked at again. */
+  #seen = new Set();
   #pace = PROMOTION_FIRST;
   #target = 0;
 
@@ -52,13 +53,13 @@ export class Ladder {
   /** The current one is live. Gives how long to wait before looking at what is above it: for ever, if nothing is. */
   live() {
     this.#trial = false;
+    this.#seen.add(this.current.name);
     return this.#at > 0 ? this.#pause() : Infinity;
   }
 
   /** The current one has held. */
   stable() {
     this.#forgive();
-    this.#proven.add(this.current.name);
     if (this.#at > 0) return;
     this.#blind = false;
     this.#pace = PROMOTION_FIRST;
@@ -74,7 +75,7 @@ export class Ladder {
   /** What is above was looked at and does not work. Gives how long to wait before looking again. */
   notPromoted() {
     this.#blind = false;
-    this.#proven.delete(this.above.name);
+    this.#seen.delete(this.above.name);
     this.#target = (this.#target + 1) % this.#at;
     return this.#pause();
   }
@@ -86,7 +87,7 @@ export class Ladder {
 
   #pause() {
     if (this.#blind) return this.#random() * PROMOTION_BLIND;
-    if (this.#proven.has(this.above.name)) return PROMOTION_PROVEN * (1 + this.#random());
+    if (this.#seen.has(this.above.name)) return PROMOTION_SEEN * (1 + this.#random());
     const pause = this.#pace * (0.5 + this.#random() / 2);
     this.#pace = Math.min(this.#pace * 2, PROMOTION_LAST);
     return pause;
@@ -97,6 +98,6 @@ const STRIKES = 3;
 /** Milliseconds of failures after which a transport is left; also how long one may take to open. */
 export const PATIENCE = 10_000;
 const PROMOTION_BLIND = 2_000;
-const PROMOTION_PROVEN = 5_000;
+const PROMOTION_SEEN = 5_000;
 const PROMOTION_FIRST = 60_000;
 const PROMOTION_LAST = 600_000;

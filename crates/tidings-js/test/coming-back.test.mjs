@@ -136,7 +136,8 @@ test("an event stream that a proxy holds back is left for long-polling", () => {
   const before = world.opens.length;
   world.run(3_600_000);
   assert.equal(world.machine.transport, "poll");
-  assert.ok(world.opens.length > before, "it is looked at again, and not believed");
+  assert.ok(world.opens.length > before, "it is looked at again");
+  assert.ok(!world.states.some(({ reason }) => reason === "promoted"), "and not believed");
 });
 
 test("a server that is away for long is found again over the first transport", () => {
@@ -152,6 +153,43 @@ test("a server that is away for long is found again over the first transport", (
     world.run(45_000);
     assert.equal(world.machine.transport, "ws", `seed ${seed}`);
     assert.equal(world.live, 1, `seed ${seed}`);
+  }
+});
+
+test("where everything fails, each other transport is tried once before the first is again", () => {
+  const world = new World({});
+  world.server.up = false;
+  world.do(join);
+  // Failures that come fast, for patience is not what is tried here.
+  for (let n = 0; n < 100 && world.opens.length < 10; n++) {
+    world.do((machine, now) => machine.wake(now));
+    world.run(600);
+  }
+  const order = world.opens.slice(0, 10).map(({ transport }) => transport).join(" ");
+  assert.equal(order, "ws ws ws sse poll ws ws ws sse poll");
+});
+
+test("a page that is loaded while the server is away is soon on the first transport", () => {
+  for (let seed = 1; seed <= 200; seed++) {
+    const world = new World({ seed });
+    world.server.up = false;
+    world.do(join);
+    world.run(20_000 + seed * 200);
+    world.server.up = true;
+    world.run(30_000 + 6_000);
+    assert.equal(world.machine.transport, "ws", `seed ${seed}`);
+  }
+});
+
+test("a connection that has held makes the bound small again", () => {
+  for (const world of settled(50)) {
+    for (let n = 0; n < 6; n++) {
+      const lost = world.now;
+      const before = world.opens.length;
+      world.cut();
+      world.run(40_000);
+      assert.ok(world.opens[before].at - lost <= 1_200, `${world.opens[before].at - lost}`);
+    }
   }
 });
 

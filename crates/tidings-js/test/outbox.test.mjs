@@ -73,6 +73,19 @@ test("a call whose answer is lost is not made twice, and one that was refused is
   assert.equal(world.settled.get(refused).data, 7);
 });
 
+test("what was sent makes place for what comes", () => {
+  const world = new World({ server: new Server({ history: 1_000 }), transports: ["ws"] });
+  for (let n = 0; n < 20; n++) {
+    publish(world, "x".repeat(500_000), `first ${n}`);
+    world.run(1_000);
+  }
+  assert.equal(stored(world.server).length, 20);
+  world.server.up = false;
+  world.cut();
+  for (let n = 0; n < 8; n++) publish(world, "x".repeat(500_000), `more ${n}`);
+  assert.throws(() => publish(world, "x".repeat(500_000), "last"), { code: "queue_full" }, "bytes are counted too");
+});
+
 test("what is larger than the server takes is refused at once, and what is as large is not", () => {
   const world = new World({ transports: ["ws"] });
   const around = JSON.stringify({ type: "publish", room: "a", event: "n", data: "", key: "k", ref: 1 }).length;

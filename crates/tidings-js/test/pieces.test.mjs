@@ -19,9 +19,9 @@ function read(pieces) {
 }
 
 test("an event stream is read the same wherever it was cut", () => {
-  const text = "\ufeffdata: é€😀\r\n\r\n: a comment\nevent: x\rdata:one\rdata: two\r\rdata\n\nretry: 1500\nid: 7\r\ndata:  \ufeffkept\n\ndata: cut off";
+  const text = "\ufeffdata: é€😀\r\ndata: b\r\n\r\n: a comment\nevent: x\rdata:one\rdata: two\r\rdata\n\nretry: 1500\nid: 7\r\ndata:  \ufeffkept\n\ndata: cut off";
   const bytes = new TextEncoder().encode(text);
-  const whole = { data: ["é€😀", "one\ntwo", "", " \ufeffkept"], retry: 1500 };
+  const whole = { data: ["é€😀\nb", "one\ntwo", "", " \ufeffkept"], retry: 1500 };
   assert.deepEqual(read([bytes]), whole);
   const empty = new Uint8Array();
   assert.deepEqual(read([...bytes].flatMap((byte) => [empty, Uint8Array.of(byte), empty])), whole);

@@ -59,6 +59,18 @@ test("a link that is dead is found out even by late timers", () => {
   }
 });
 
+test("what was received while the page could not look waits behind the timer, and is waited for", () => {
+  const stream = new Watch(0, 20_000, false);
+  assert.equal(stream.tick(300_000), null);
+  stream.alive(300_001);
+  assert.equal(stream.tick(305_000), null);
+  const socket = new Watch(0, 20_000, true);
+  assert.equal(socket.tick(20_000), "ping");
+  assert.equal(socket.tick(300_000), "ping", "and not dead, although nothing was heard for so long");
+  socket.alive(300_001);
+  assert.equal(socket.tick(305_000), null);
+});
+
 test("after a sleep the link is asked first", () => {
   const watch = new Watch(0, 20_000, true);
   assert.equal(watch.tick(8 * 3_600_000), "ping");

@@ -6,6 +6,8 @@ import { SharedRoom } from "./shared.js";
 /** What the leading tab does for all. */
 export class Hub {
   #name;
+  /** Which hub it is: one that was thought dead must not answer for another. */
+  #hub;
   #channel;
   #upstream;
   #state = { type: "upstream", state: "idle" };
@@ -16,8 +18,9 @@ export class Hub {
   #closed = new AbortController();
 
   /** @param {(heed: object) => object} lead makes the connection to the server */
-  constructor(name, lead) {
+  constructor(name, hub, lead) {
     this.#name = name;
+    this.#hub = hub;
     this.#channel = new BroadcastChannel(name);
     this.#channel.onmessage = ({ data }) => this.#take(data);
     this.#upstream = lead({
@@ -40,15 +43,15 @@ export class Hub {
     this.#rooms.clear();
   }
 
-  #take({ tab, link: number, open, close, texts }) {
-    if (tab === undefined) return;
+  #take({ tab, link: number, hub, open, close, texts }) {
+    if (tab === undefined || (hub ?? this.#hub) !== this.#hub) return;
     const key = `${tab} ${number}`;
     if (open) {
       if (this.#links.has(key)) return;
       const link = { to: [tab, number], rooms: new Set() };
       this.#links.set(key, link);
       this.#watch(tab);
-      this.#send([link], { type: "hello", version: 1 });
+      this.#send([link], { type: "hello", heartbeat: HEARTBEAT });
       this.#send([link], this.#state);
     } else if (close) {
       this.#drop(key);
@@ -126,7 +129,7 @@ export class Hub {
   #send(links, message) {
     if (this.#closed.signal.aborted || links.length === 0) return;
     const text = typeof message === "string" ? message : JSON.stringify(message);
-    this.#channel.postMessage({ to: links.map(({ to }) => to), text });
+    this.#channel.postMessage({ hub: this.#hub, to: links.map(({ to }) => to), text });
   }
 }
 
@@ -134,3 +137,6 @@ export class Hub {
 function plain({ code, message, status }) {
   return { code, message, status };
 }
+
+/** Milliseconds after which a tab that hears nothing asks whether the leader is there. */
+const HEARTBEAT = 5_000;

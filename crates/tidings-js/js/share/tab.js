@@ -47,13 +47,13 @@ export class Tab {
       forget();
       on.ended(outcome);
     };
-    this.#links.set(link, { on, ended, patience, opened: false });
+    this.#links.set(link, { on, ended, patience, hub: undefined });
     this.#post(link, { open: true });
     return {
       send: (texts) => this.#post(link, { texts }),
       close: () => {
-        forget();
         this.#post(link, { close: true });
+        forget();
       },
     };
   };
@@ -106,7 +106,7 @@ export class Tab {
 
   #rule(signal) {
     this.#hub?.close();
-    this.#hub = new Hub(this.#name, this.#lead);
+    this.#hub = new Hub(this.#name, randomId(), this.#lead);
     return Promise.race([until(signal), new Promise((release) => { this.#release = release; })]);
   }
 
@@ -114,20 +114,20 @@ export class Tab {
     if (!this.#hub && this.#channel) this.#apply({ steal: true });
   }
 
-  #take({ leader, to, text }) {
+  #take({ leader, hub, to, text }) {
     if (leader) {
-      for (const [link, { opened, ended }] of this.#links) {
-        if (opened) ended({ reason: "moved", retry: HAND_OVER });
+      for (const [link, { hub, ended }] of this.#links) {
+        if (hub) ended({ reason: "moved", retry: HAND_OVER });
         else this.#post(link, { open: true });
       }
       return;
     }
     for (const [tab, link] of to ?? []) {
       const mine = tab === this.#id && this.#links.get(link);
-      if (!mine) continue;
+      if (!mine || (mine.hub ?? hub) !== hub) continue;
       clearTimeout(mine.patience);
-      if (!mine.opened) {
-        mine.opened = true;
+      if (!mine.hub) {
+        mine.hub = hub;
         mine.on.opened();
       }
       mine.on.alive();
@@ -137,7 +137,8 @@ export class Tab {
 
   #post(link, what) {
     const channel = this.#channel;
-    this.#ready.then(() => channel === this.#channel && channel?.postMessage({ tab: this.#id, link, ...what }));
+    const hub = this.#links.get(link)?.hub;
+    this.#ready.then(() => channel === this.#channel && channel?.postMessage({ tab: this.#id, link, hub, ...what }));
   }
 }
 

@@ -44,7 +44,7 @@ export async function startServer(options = [], listen = "127.0.0.1:0") {
 
 /**
  * A relay in front of a server. `cut()` resets what is connected; `freeze()` passes nothing on any more over what is
- * connected; `weather` decides about each new connection, by what it says first: nothing for a good one, or an object of
+ * connected; `weather` decides about each request, by its head: nothing for a good one, or an object of
  * `refuse`, `cutAfter` (milliseconds after the server's first words) and `hold` (all but the server's first words).
  */
 export async function startNetwork(url) {
@@ -75,9 +75,16 @@ export async function startNetwork(url) {
   };
   const listener = createServer({ noDelay: true }, (near) => {
     near.once("data", (head) => {
-      const text = head.toString("latin1");
-      network.heads.push(text.slice(0, text.indexOf("\r\n\r\n")));
-      const fate = network.weather(text) ?? {};
+      const hear = (data) => {
+        const text = data.toString("latin1");
+        if (!/^(GET|POST|OPTIONS) /.test(text)) return;
+        network.heads.push(text.slice(0, text.indexOf("\r\n\r\n")));
+        fate = network.weather(text) ?? {};
+        first = true;
+      };
+      let fate = {};
+      let first = true;
+      hear(head);
       if (fate.refuse) return near.resetAndDestroy();
       const far = connect({ port, host: hostname, noDelay: true });
       const pair = { frozen: false, held: [], reset() { near.resetAndDestroy(); far.resetAndDestroy(); } };
@@ -89,11 +96,10 @@ export async function startNetwork(url) {
       pairs.add(pair);
       pass(far, head);
       near.on("data", (data) => {
-        const text = data.toString("latin1");
-        if (/^(GET|POST|OPTIONS) /.test(text)) network.heads.push(text.slice(0, text.indexOf("\r\n\r\n")));
+        hear(data);
+        if (fate.refuse) return pair.reset();
         pass(far, data);
       });
-      let first = true;
       far.on("data", (data) => {
         if (first && fate.cutAfter !== undefined) setTimeout(pair.reset, fate.cutAfter);
         if (first || !fate.hold) pass(near, data);

@@ -164,6 +164,28 @@ test("tabs that were told not to, or that have a token, do not share", async (t)
   assert.equal(links(network, "sse").length, 1);
 });
 
+test("a tab that may hold no locks goes on alone, and one that is told to change its transport too", async (t) => {
+  const room = "alone";
+  const { network, context, tabs: [first, second] } = await newTabs(t, 2, { rooms: () => [room] });
+  const before = () => { navigator.locks.request = () => Promise.reject(new DOMException("sandboxed", "SecurityError")); };
+  const third = await newPage(context, network.url, { rooms: [room], before });
+  await joined(third);
+  await second.evaluate(() => window.tidings.use(["sse"]));
+  await server.publish(room, 1);
+  for (const tab of [first, second, third]) await told(tab, [1], room);
+  assert.deepEqual([await transport(first), await transport(second), await transport(third)], ["ws", "sse", "ws"]);
+  assert.equal(links(network, "ws").length, 2);
+
+  // Each with the token that it was given.
+  const guarded = await startServer(["--token", "right"]);
+  t.after(() => guarded.stop("SIGKILL"));
+  const options = { transports: ["sse"], token: "right", share: "user" };
+  const shared = await newPage(context, guarded.url, { options });
+  await joined(shared);
+  await shared.evaluate(() => window.tidings.use(["poll"]));
+  await until("it is on its own", async () => (await states(shared)).at(-1) === "live poll opened" || states(shared));
+});
+
 test("what the server refuses for good is told in every tab, and a new one may try again", async (t) => {
   const guarded = await startServer(["--token", "right"]);
   t.after(() => guarded.stop("SIGKILL"));

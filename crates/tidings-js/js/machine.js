@@ -44,7 +44,8 @@ export class Machine {
   #state = "idle";
 
   /**
-   * @param {{name: string, duplex: boolean}[]} transports best first; `duplex` takes commands too
+   * @param {{name: string, duplex: boolean, local?: boolean}[]} transports best first; `duplex` takes commands too,
+   *   `local` wants no token
    * @param {{token?: string, renewable?: boolean, random?: () => number}} [options]
    */
   constructor(transports, { token, renewable = false, random = Math.random } = {}) {
@@ -137,9 +138,8 @@ export class Machine {
   }
 
   online(now, is) {
-    const was = this.#online;
     this.#online = is;
-    if (is && !was) this.#hurry(now, WAKE);
+    if (is) this.#hurry(now, WAKE);
     if (this.#link?.watch?.look(now) === "ping") this.#send([PING]);
     this.#advance(now);
   }
@@ -242,11 +242,11 @@ export class Machine {
 
   #advance(now) {
     if (this.#over || this.#away) return;
-    const { duplex } = this.#ladder.current;
+    const { duplex, local } = this.#ladder.current;
     if (this.#link && !this.#link.transport.duplex && this.#rooms.size === 0) this.#unlink();
     if (!this.#link) {
       const wanted = this.#rooms.size > 0 || (duplex && this.#outbox.size > 0);
-      if (wanted && !this.#timers.has("attempt", "gather", "token") && this.#hasToken()) this.#open(now);
+      if (wanted && !this.#timers.has("attempt", "gather", "token") && (local || this.#hasToken())) this.#open(now);
       if (!wanted) {
         this.#timers.delete("attempt");
         this.#say("idle", "nothing");
@@ -354,7 +354,8 @@ export class Machine {
   #refused(now, room, error) {
     const reader = this.#rooms.get(room);
     if (!reader) return;
-    if (error.code === "unauthorized" && !reader.renewed && this.#credentials.refused()) {
+    const renew = error.code === "unauthorized" && !this.#ladder.current.local && !reader.renewed;
+    if (renew && this.#credentials.refused()) {
       for (const other of this.#rooms.all()) other.renewed = true;
       return this.#reopen(now, "token");
     }

@@ -27,7 +27,7 @@ export class Tidings {
    * @param {object} [options] see `TidingsOptions` in `tidings.d.ts`
    */
   constructor(base, options = {}) {
-    const { token, tokenIn = "header", credentials = "same-origin", share = token === undefined, random } = options;
+    const { token, tokenIn = "header", credentials = "same-origin", share = token === undefined } = options;
     const { fetch = globalThis.fetch, WebSocket = globalThis.WebSocket, EventSource = globalThis.EventSource } = options;
     const names = options.transports ?? ["ws", "sse", "poll"];
     this.#context = {
@@ -49,10 +49,13 @@ export class Tidings {
     if (share !== false && globalThis.navigator?.locks && globalThis.BroadcastChannel) {
       // Tabs share a connection only where they would make the same one.
       const name = JSON.stringify([this.#context.base, names, share]);
-      this.#tab = new Tab(name, (hub) => new Runtime(this.#context, real, { token, random }, hub));
-      this.#runtime = new Runtime(this.#context, [{ name: "tab", duplex: true, open: this.#tab.open }], { random }, heed);
+      this.#tab = new Tab(name, (hub) => new Runtime(this.#context, real, options, hub), () => {
+        // A sandboxed frame, say: alone then.
+        if (this.#tab) this.#alone(real);
+      });
+      this.#runtime = new Runtime(this.#context, [{ name: "tab", duplex: true, local: true, open: this.#tab.open }], options, heed);
     } else {
-      this.#runtime = new Runtime(this.#context, real, { token, random }, heed);
+      this.#runtime = new Runtime(this.#context, real, options, heed);
     }
   }
 
@@ -106,10 +109,7 @@ export class Tidings {
 
   /** Goes on over other transports, from where every room stands; by itself, if the connection was shared. */
   use(names) {
-    const real = transports(names, this.#context);
-    this.#tab?.close();
-    this.#tab = null;
-    this.#runtime.use(real);
+    this.#alone(transports(names, this.#context));
   }
 
   /** Ends everything. What waits is rejected. */
@@ -121,6 +121,12 @@ export class Tidings {
   leave({ name }) {
     this.#rooms.delete(name);
     this.#runtime.leave(name);
+  }
+
+  #alone(real) {
+    this.#tab?.close();
+    this.#tab = null;
+    this.#runtime.use(real);
   }
 
   #end(error) {

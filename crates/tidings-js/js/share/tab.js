@@ -10,6 +10,7 @@ import { Hub } from "./hub.js";
 export class Tab {
   #name;
   #lead;
+  #failed;
   #id = randomId();
   #channel;
   /** Links of this tab, by number. */
@@ -24,10 +25,12 @@ export class Tab {
   /**
    * @param {string} name what tabs must agree on to share a connection
    * @param {(heed: object) => object} lead makes the connection, for a hub
+   * @param {() => void} failed called where the browser has no locks for this page
    */
-  constructor(name, lead) {
+  constructor(name, lead, failed) {
     this.#name = `tidings ${name}`;
     this.#lead = lead;
+    this.#failed = failed;
     const { signal } = this.#ended;
     // A page that is put away can hold no lock, and one that is taken out again begins anew.
     globalThis.addEventListener?.("pagehide", () => this.#end(), { signal });
@@ -71,7 +74,7 @@ export class Tab {
     this.#present = present;
     // What the leader waits for to know that this tab is gone; so nothing is said before it is held.
     this.#ready = new Promise((ready) => {
-      hold(`${this.#name} ${this.#id}`, { signal: present.signal }, () => {
+      this.#hold(`${this.#name} ${this.#id}`, { signal: present.signal }, () => {
         ready();
         return until(present.signal);
       });
@@ -91,7 +94,7 @@ export class Tab {
   /** Asks for the lead: now if it is free, and else when it is. */
   #apply(options) {
     const { signal } = this.#present;
-    hold(this.#name, options.ifAvailable || options.steal ? options : { signal }, (lock) => {
+    this.#hold(this.#name, options.ifAvailable || options.steal ? options : { signal }, (lock) => {
       if (signal.aborted) return;
       if (!lock) return void this.#apply({});
       return this.#rule(signal);
@@ -135,20 +138,21 @@ export class Tab {
     }
   }
 
+  /** Holds a lock while what `then` returns is pending. Resolves to whether it was taken away. */
+  #hold(name, options, then) {
+    return navigator.locks.request(name, options, then).then(() => false, (error) => {
+      // Either it was asked for no longer, or another one has stolen it.
+      if (error.name === "AbortError") return !options.signal?.aborted;
+      if (!this.#ended.signal.aborted) this.#failed();
+      return false;
+    });
+  }
+
   #post(link, what) {
     const channel = this.#channel;
     const hub = this.#links.get(link)?.hub;
     this.#ready.then(() => channel === this.#channel && channel?.postMessage({ tab: this.#id, link, hub, ...what }));
   }
-}
-
-/** Holds a lock while what `then` returns is pending. Resolves to whether it was taken away. */
-function hold(name, options, then) {
-  return navigator.locks.request(name, options, then).then(() => false, (error) => {
-    // Either it was asked for no longer, or another one has stolen it.
-    if (error.name === "AbortError") return !options.signal?.aborted;
-    throw error;
-  });
 }
 
 function until(signal) {

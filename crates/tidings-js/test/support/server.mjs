@@ -50,6 +50,8 @@ export async function startServer(options = [], listen = "127.0.0.1:0") {
 export async function startNetwork(url) {
   const { hostname, port } = new URL(url);
   const pairs = new Set();
+  /** Also those that have not said anything. */
+  const all = new Set();
   const network = {
     weather: () => ({}),
     /** Heads of requests, as they came. */
@@ -69,6 +71,7 @@ export async function startNetwork(url) {
     async stop() {
       this.weather = () => ({ refuse: true });
       this.cut();
+      for (const near of all) near.destroy();
       listener.close();
       await once(listener, "close");
     },
@@ -85,9 +88,9 @@ export async function startNetwork(url) {
       let fate = {};
       let first = true;
       hear(head);
-      if (fate.refuse) return near.resetAndDestroy();
+      if (fate.refuse) return reset(near);
       const far = connect({ port, host: hostname, noDelay: true });
-      const pair = { frozen: false, held: [], reset() { near.resetAndDestroy(); far.resetAndDestroy(); } };
+      const pair = { frozen: false, held: [], reset() { reset(near); reset(far); } };
       pair.thaw = () => {
         pair.frozen = false;
         for (const [to, data] of pair.held.splice(0)) to.write(data);
@@ -112,11 +115,19 @@ export async function startNetwork(url) {
       }
     });
     near.on("error", () => {});
+    all.add(near);
+    near.on("close", () => all.delete(near));
   });
   listener.listen(0, "127.0.0.1");
   await once(listener, "listening");
   network.url = `http://127.0.0.1:${listener.address().port}`;
   return network;
+}
+
+/** Not a socket that is ending: Node 20 would lose sight of it, and never exit. */
+function reset(socket) {
+  if (socket.writableEnded || socket.destroyed || socket.connecting) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** Waits for a condition, and says what it waited for where it never comes. */

@@ -1,12 +1,11 @@
 //! `cargo xtask browser`: the tests in every `browser/` folder, with node's test runner and a real chromium.
 
-use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::Result;
 
 use crate::flags::Browser;
+use crate::npm;
 use crate::run::{Cmd, cargo};
 use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
@@ -20,8 +19,8 @@ pub(crate) fn run(workspace: &Workspace, flags: &Browser) -> Result<()> {
     setup::ensure(Tool::Node)?;
     setup::ensure(Tool::Chromium)?;
     for suite in &suites {
-        install(&suite.directory)?;
-        cargo(&["build", "-p", &suite.package]).run()?;
+        npm::install(&suite.directory)?;
+        cargo(&["build", "-p", server(&suite.package)]).run()?;
         tests(suite, workspace.target_directory(), flags).run()?;
     }
     Ok(())
@@ -33,6 +32,11 @@ struct Suite {
     directory: String,
 }
 
+/// The package with the program that a package's tests talk to: its own, or for a library another one.
+fn server(package: &str) -> &str {
+    if package == "tidings-js" { "tidings-bench" } else { package }
+}
+
 fn suites(workspace: &Workspace) -> Vec<Suite> {
     let mut suites = Vec::new();
     for package in workspace.members() {
@@ -42,21 +46,6 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         }
     }
     suites
-}
-
-/// Installs what a folder's lock file names, if it is newer than what is there.
-pub(crate) fn install(directory: &str) -> Result<()> {
-    let changed =
-        |name: &str| fs::metadata(Path::new(directory).join(name)).and_then(|file| file.modified()).ok();
-    if is_fresh(changed("package-lock.json"), changed("node_modules/.package-lock.json")) {
-        return Ok(());
-    }
-    Cmd::new("npm", &["ci", "--no-audit", "--no-fund"]).directory(directory).run()
-}
-
-/// Whether what npm installed is at least as new as what was asked for.
-fn is_fresh(asked: Option<SystemTime>, installed: Option<SystemTime>) -> bool {
-    asked.zip(installed).is_some_and(|(asked, installed)| installed >= asked)
 }
 
 fn tests(suite: &Suite, target_directory: &str, flags: &Browser) -> Cmd {
@@ -73,17 +62,7 @@ fn tests(suite: &Suite, target_directory: &str, flags: &Browser) -> Cmd {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn packages_are_installed_again_when_the_lock_file_is_newer() {
-        let (early, late) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1));
-        assert!(is_fresh(Some(early), Some(late)) && is_fresh(Some(early), Some(early)));
-        assert!(!is_fresh(Some(late), Some(early)));
-        assert!(!is_fresh(Some(early), None) && !is_fresh(None, Some(late)));
-    }
 
     #[test]
     fn the_tests_are_told_where_the_programs_are_and_what_was_asked() {

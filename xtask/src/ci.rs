@@ -10,7 +10,7 @@ use crate::flags::{self, Ci, Step};
 use crate::run::cargo;
 use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
-use crate::{autobahn, browser, features, fuzz, interop, loom, tidy};
+use crate::{autobahn, browser, features, fuzz, interop, js, loom, tidy};
 
 pub(crate) fn run(workspace: &Workspace, flags: &Ci) -> Result<()> {
     let steps = selected(&flags.only, &flags.skip);
@@ -38,6 +38,7 @@ fn perform(workspace: &Workspace, step: Step) -> Row {
         }
         Step::Clippy => clippy(),
         Step::Test => cargo(&["test", "--workspace", "--all-features"]).run(),
+        Step::Js => js::run(workspace),
         Step::Loom => loom::run(),
         Step::Fuzz => fuzz::run(workspace, &flags::Fuzz::default()),
         Step::Docs => docs(),
@@ -124,7 +125,7 @@ mod tests {
         assert_eq!(selected(&[Step::Test, Step::Clippy], &[]), [Step::Clippy, Step::Test]);
         assert_eq!(selected(&[Step::Test, Step::Docs], &[Step::Docs]), [Step::Test]);
         let all = selected(&[], &[Step::Browser]);
-        assert_eq!((all.len(), all.first(), all.last()), (11, Some(&Step::Fmt), Some(&Step::Autobahn)));
+        assert_eq!((all.len(), all.first(), all.last()), (12, Some(&Step::Fmt), Some(&Step::Autobahn)));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) enum Task {
     /// Check the hand-overs between threads under every interleaving (loom)
     Loom,
     Fuzz(Fuzz),
+    /// Run the browser client's tests that need no browser (node 20 or newer), and look whether its bundle is current
+    Js,
     Browser(Browser),
     /// Run Python's `websockets` and chromium against our WebSockets, with compression
     Interop,
@@ -55,6 +57,8 @@ pub(crate) enum Step {
     Clippy,
     /// Unit, integration and documentation tests pass
     Test,
+    /// The browser client's tests that need no browser pass
+    Js,
     /// The hand-overs between threads hold under every interleaving
     Loom,
     /// No fuzz target fails in 10 seconds each

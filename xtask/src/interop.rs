@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::browser;
+use crate::npm;
 use crate::run::{Cmd, cargo};
 use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
@@ -21,7 +21,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     // A warning of the library's is a mistake in our tests.
     let test = Cmd::new(&python, &["-W", "error", "-m", "unittest", "--verbose"]).directory(FOLDER);
     test.env("TIDINGS_TARGET_DIR", target).env("PYTHONDONTWRITEBYTECODE", "1").run()?;
-    browser::install(FOLDER)?;
+    npm::install(FOLDER)?;
     let test = Cmd::new("node", &["--test"]).directory(FOLDER);
     test.env("TIDINGS_TARGET_DIR", target).env("CHROMIUM", &setup::chromium()).run()
 }

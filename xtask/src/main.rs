@@ -8,7 +8,9 @@ mod features;
 mod flags;
 mod fuzz;
 mod interop;
+mod js;
 mod loom;
+mod npm;
 mod run;
 mod setup;
 mod test;
@@ -41,6 +43,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Ci(flags) => ci::run(&workspace, flags),
         Task::Tidy(flags) => tidy::run(&workspace, flags),
         Task::Test(flags) => test::run(flags),
+        Task::Js => js::run(&workspace),
         Task::Loom => loom::run(),
         Task::Fuzz(flags) => fuzz::run(&workspace, flags),
         Task::Browser(flags) => browser::run(&workspace, flags),

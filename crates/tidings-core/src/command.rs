@@ -45,6 +45,11 @@ pub enum Command {
         /// Its arguments.
         data: Box<RawValue>,
     },
+    /// Say something: a page cannot see the pings of its WebSocket.
+    Ping {
+        /// Comes back in the answer.
+        reference: Option<u64>,
+    },
 }
 
 /// Why a text is no command. The session goes on.
@@ -161,6 +166,7 @@ impl Raw<'_> {
                 method: need("method", self.method.as_deref())?.to_owned(),
                 data: self.data.unwrap_or_else(|| RawValue::NULL.to_owned()),
             }),
+            "ping" => Ok(Command::Ping { reference }),
             "" => Err(("bad_command", "the field \"type\" is missing".to_owned())),
             other => Err(("bad_command", format!("unknown type {:?}", shorten(other)))),
         }

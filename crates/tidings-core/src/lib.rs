@@ -51,7 +51,7 @@ pub use hub::{CallError, Hub, HubBuilder, Stats};
 pub use limits::Limits;
 pub use message::{Content, Message};
 pub use name::{EventName, NameError, RoomName};
-pub use notice::{CloseReason, GapReason, Notice};
+pub use notice::{CloseReason, GapReason, HelloLimits, Notice};
 pub use policy::{Kind, Retention, Rooms};
 pub use position::{Position, PositionError};
 pub use session::{Batch, JoinError, Joined, Outlet, PublishError, Session, Step};

@@ -1,6 +1,6 @@
 //! What the server tells one session beside messages.
 
-use crate::{CommandError, Position, RoomName};
+use crate::{CommandError, Limits, Position, RoomName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt;
@@ -10,6 +10,15 @@ use std::fmt;
 #[serde(tag = "type", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Notice {
+    /// What the client may ask for; comes first, where it asked to be told.
+    Hello {
+        /// The version of the protocol.
+        version: u32,
+        /// Milliseconds of silence after which a sign of life comes, where the transport has one.
+        heartbeat: u64,
+        /// Bounds on what it may ask for.
+        limits: HelloLimits,
+    },
     /// The session is in a room; comes before any of the room's messages.
     Joined {
         /// The command's reference, where it had one.
@@ -46,6 +55,22 @@ pub enum Notice {
         /// The position of the last message.
         id: Position,
     },
+    /// A room that the request of a session named is not open to it. The session goes on without it.
+    #[serde(rename = "error")]
+    Refused {
+        /// The room.
+        room: RoomName,
+        /// For programs: one of the codes of the protocol.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// The answer to a ping.
+    Pong {
+        /// The command's reference.
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<u64>,
+    },
     /// A command was done.
     Reply {
         /// The command's reference.
@@ -76,6 +101,18 @@ pub enum Notice {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry: Option<[u32; 2]>,
     },
+}
+
+/// The bounds that a client is told of.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[non_exhaustive]
+pub struct HelloLimits {
+    /// Rooms of one session.
+    pub rooms: usize,
+    /// Bytes of one command, as a WebSocket message or a request body.
+    pub message: usize,
+    /// Commands in one request body.
+    pub commands: usize,
 }
 
 /// Why something is missing.
@@ -124,6 +161,16 @@ impl CloseReason {
 }
 
 impl Notice {
+    /// The first word to a client that asked for it.
+    pub fn hello(limits: &Limits) -> Self {
+        let Limits { rooms, message, commands, heartbeat, .. } = *limits;
+        Self::Hello {
+            version: 1,
+            heartbeat: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
+            limits: HelloLimits { rooms, message, commands },
+        }
+    }
+
     /// The notice as JSON text.
     pub fn to_json(&self) -> String {
         // Strings, numbers and JSON values: nothing that could fail to be written.
@@ -171,6 +218,14 @@ mod tests {
         check(
             Notice::Joined { reference: Some(1), room: room.clone(), cursor: id, recovered: true },
             r#"{"type":"joined","ref":1,"room":"a\"b","cursor":"p10.11.1","recovered":true}"#,
+        );
+        check(
+            Notice::Refused { room: room.clone(), code: "forbidden", message: "no".into() },
+            r#"{"type":"error","room":"a\"b","code":"forbidden","message":"no"}"#,
+        );
+        check(
+            Notice::hello(&Limits::default()),
+            r#"{"type":"hello","version":1,"heartbeat":20000,"limits":{"rooms":256,"message":1048576,"commands":64}}"#,
         );
         check(
             Notice::Gap { room, id, reason: GapReason::Trimmed },

@@ -90,11 +90,17 @@ impl Session {
             room,
             from,
         )
-        .await?;
+        .await
+        .inspect_err(|_| self.subscriptions.release(key))?;
         let joined = entered.joined();
         self.outbox.push_back(joined.clone().notice(None));
         self.admit(key, entered);
         Ok(joined)
+    }
+
+    /// Says something to the client, before what it has not yet been told.
+    pub fn tell(&mut self, notice: Notice) {
+        self.outbox.push_back(notice);
     }
 
     /// Whether the session takes a command now. If not, the owner should stop reading from its client until
@@ -115,6 +121,7 @@ impl Session {
                 self.subscriptions.remove_room(&room);
                 self.outbox.push_back(Notice::Left { reference, room });
             }
+            Command::Ping { reference } => self.outbox.push_back(Notice::Pong { reference }),
             command => {
                 let work = work::perform(Arc::clone(&self.node), self.identity.clone(), command);
                 self.work = Some(Box::pin(async { Done::Notice(work.await) }));

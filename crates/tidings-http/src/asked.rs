@@ -3,7 +3,7 @@
 use crate::{Query, Refusal};
 use http::{StatusCode, header::HeaderName, request::Parts};
 use std::sync::Arc;
-use tidings_core::{Cursor, From, Hub, Identity, RoomName, Session, Transport};
+use tidings_core::{Cursor, From, Hub, Identity, Notice, RoomName, Session, Transport};
 
 /// The rooms that a request names, each with where to begin, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Asked {
     pub rooms: Vec<(RoomName, From)>,
     /// Whether the client came with a cursor.
     pub resumed: bool,
+    /// Whether the client wants to be told what it may ask for, and of each room by itself whether it may enter.
+    pub hello: bool,
 }
 
 impl Asked {
@@ -51,7 +53,14 @@ impl Asked {
             }
         };
         let resumed = rooms.iter().any(|(_, from)| matches!(from, From::After(_)));
-        Ok(Self { rooms, resumed })
+        let hello = query.one("hello")?.is_some_and(|hello| hello == "1");
+        Ok(Self { rooms, resumed, hello })
+    }
+
+    /// Whether a session that this opened has everything there will ever be in its rooms.
+    pub fn is_over(&self, session: &Session) -> bool {
+        // A room that was refused is still to be told of.
+        self.resumed && session.rooms() == self.rooms.len() && session.is_at_end()
     }
 
     /// Refuses a request that names no room.
@@ -68,7 +77,8 @@ impl Asked {
     /// Begins a session and enters all rooms.
     ///
     /// # Errors
-    /// If the hub does not let the client into one of them.
+    /// If the hub does not let the client into one of them, unless the client asked for `hello`: then the session
+    /// says so itself.
     pub async fn open(
         &self,
         hub: &Hub,
@@ -76,8 +86,19 @@ impl Asked {
         identity: Identity,
     ) -> Result<Session, Refusal> {
         let mut session = hub.attach(transport, identity);
+        if self.hello {
+            session.tell(Notice::hello(hub.limits()));
+        }
         for (room, from) in &self.rooms {
-            session.join(room.clone(), *from).await?;
+            match session.join(room.clone(), *from).await {
+                Ok(_) => {}
+                Err(error) if self.hello => session.tell(Notice::Refused {
+                    room: room.clone(),
+                    code: error.code(),
+                    message: error.to_string(),
+                }),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(session)
     }

@@ -31,7 +31,7 @@ impl Asset {
     }
 
     /// Answers, or says that the client's copy is still good.
-    pub(crate) fn answer(&self, request: &HeaderMap) -> Response<Body> {
+    pub fn answer(&self, request: &HeaderMap) -> Response<Body> {
         let known = request.get_all(IF_NONE_MATCH).iter().any(|known| {
             known
                 .to_str()

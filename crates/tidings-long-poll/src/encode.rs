@@ -6,7 +6,10 @@ use tidings_core::{Encoder, Json, Notice, Standing, Transport};
 
 /// The transport of long-polling: messages and notices are the items of an array.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Poll;
+pub(crate) struct Poll {
+    /// Whether the client asked to be told of its rooms.
+    pub(crate) hello: bool,
+}
 
 impl Transport for Poll {
     fn name(&self) -> &'static str {
@@ -20,6 +23,9 @@ impl Transport for Poll {
     fn notice(&self, notice: &Notice, _: Standing<'_>, out: &mut BytesMut) {
         match notice {
             Notice::Gap { .. } | Notice::End { .. } | Notice::Close { .. } => {
+                out.put_slice(notice.to_json().as_bytes())
+            }
+            Notice::Hello { .. } | Notice::Joined { .. } | Notice::Refused { .. } if self.hello => {
                 out.put_slice(notice.to_json().as_bytes())
             }
             // What the client joined it has said itself, and the answer's cursor says the rest.

@@ -43,17 +43,17 @@ async fn poll(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
         }
     };
     let who = hub.connect(&head).await?;
-    let mut session = asked.open(&hub, Arc::new(Poll), who).await?;
-    if asked.resumed && session.is_at_end() {
+    let mut session = asked.open(&hub, Arc::new(Poll { hello: asked.hello }), who).await?;
+    if asked.is_over(&session) {
         return Ok(no_content());
     }
-    if asked.resumed {
+    if asked.resumed && !asked.hello {
         // Or a poll over an ended room and a live one would be answered at once for ever.
         session.skip_ends();
     }
     let mut batch = Batch::new(hub.limits().batch);
     // Whoever comes without a cursor is given one at once, for nothing could be asked for without it.
-    let wait = if asked.resumed { wait } else { Duration::ZERO };
+    let wait = if asked.resumed && !asked.hello { wait } else { Duration::ZERO };
     let kind = match timeout(wait, poll_fn(|cx| more(&mut session, &mut batch, cx))).await {
         Ok(()) => "events",
         Err(_) if asked.resumed => "timeout",

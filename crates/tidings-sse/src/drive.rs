@@ -1,7 +1,7 @@
 //! An event stream over HTTP/1.1 that has left hyper: writes chunks to the connection by itself, and lends it to the
 //! hub while there is nothing else to do.
 
-use crate::encode::put_chunk;
+use crate::encode::{Life, put_chunk};
 use bytes::Bytes;
 use std::{
     future::Future,
@@ -26,6 +26,7 @@ pub(crate) struct Connection {
     /// Filled from the session only when empty.
     out: Outgoing,
     alarm: Alarm,
+    life: &'static Life,
     /// How long there may be silence before a sign of life, and how long the client may take nothing; in ticks of the
     /// wheel, as are the times below.
     heartbeat: u64,
@@ -43,7 +44,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Begins with `opening`, which the client gets at once. The connection's head is written.
-    pub(crate) fn new(tcp: Tcp, session: Session, hub: &Hub, opening: &[u8]) -> Self {
+    pub(crate) fn new(tcp: Tcp, session: Session, hub: &Hub, opening: &[u8], life: &'static Life) -> Self {
         let (limits, wheel) = (hub.limits(), hub.wheel());
         let mut out = Outgoing::default();
         out.write(|out| put_chunk(opening, out));
@@ -53,6 +54,7 @@ impl Connection {
             batch: limits.batch,
             out,
             alarm: wheel.alarm(),
+            life,
             heartbeat: wheel.ticks(limits.heartbeat),
             idle: wheel.ticks(limits.idle),
             quiet: wheel.now(),
@@ -181,7 +183,7 @@ impl Connection {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.quiet = self.alarm.wheel().now();
-        self.out.push(Bytes::from_static(KEEP_ALIVE_CHUNK));
+        self.out.push(Bytes::from_static(self.life.chunk));
         Ok(true)
     }
 }
@@ -200,5 +202,3 @@ impl Future for Connection {
 const ENDING: Duration = Duration::from_secs(4);
 /// More than a pipelined request or two.
 const DISCARD: usize = 64 << 10;
-/// [`KEEP_ALIVE`](crate::encode::KEEP_ALIVE) as a chunk.
-const KEEP_ALIVE_CHUNK: &[u8] = b"3\r\n:\n\n\r\n";

@@ -49,6 +49,23 @@ fn put_line(field: &str, value: &dyn Display, out: &mut BytesMut) {
 /// A comment: keeps the connection alive and tells nothing.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
 
+/// A sign of life: what is written when nothing else is, by itself and as a chunk.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) plain: &'static [u8],
+    pub(crate) chunk: &'static [u8],
+}
+
+impl Life {
+    /// A comment, which is no event to anybody.
+    pub(crate) const COMMENT: &Self = &Self { plain: KEEP_ALIVE, chunk: b"3\r\n:\n\n\r\n" };
+    /// An event, for a browser's own event source, which does not show comments to its page.
+    pub(crate) const EVENT: &Self = &Self {
+        plain: b"data: {\"type\":\"alive\"}\n\n",
+        chunk: b"18\r\ndata: {\"type\":\"alive\"}\n\n\r\n",
+    };
+}
+
 /// How messages look on the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -173,6 +190,8 @@ impl Transport for Sse {
 
 fn put_notice(format: Format, notice: &Notice, standing: Standing<'_>, out: &mut BytesMut) {
     let event = match notice {
+        Notice::Hello { .. } => "tidings.hello",
+        Notice::Refused { .. } => "tidings.error",
         Notice::Joined { .. } => "tidings.joined",
         Notice::Gap { .. } => "tidings.gap",
         Notice::End { .. } => "tidings.end",

@@ -2,7 +2,7 @@
 
 use crate::{
     drive::Connection,
-    encode::{Format, KEEP_ALIVE, Sse, put_retry},
+    encode::{Format, Life, Sse, put_retry},
 };
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -62,15 +62,16 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     let takeover = Takeover::of(&head).cloned();
     let transport = Sse::shared(format, asked.rooms.len(), takeover.is_some());
     let session = asked.open(&hub, transport, who).await?;
-    if asked.resumed && session.is_at_end() {
+    if asked.is_over(&session) {
         // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
         return Ok(no_content());
     }
+    let life = if asked.hello && format == Format::Json { Life::EVENT } else { Life::COMMENT };
     let Some(takeover) = takeover else {
-        return Ok(answer(Body::stream(Stream::new(session, &hub))));
+        return Ok(answer(Body::stream(Stream::new(session, &hub, life))));
     };
     takeover.by(move |tcp, _| {
-        tokio::spawn(Connection::new(tcp, session, &hub, &opening()));
+        tokio::spawn(Connection::new(tcp, session, &hub, &opening(), life));
     });
     Ok(answer(Body::stream(Elsewhere)))
 }
@@ -127,11 +128,12 @@ struct Stream {
     quiet: u64,
     wheel: Wheel,
     alarm: Alarm,
+    life: &'static Life,
     ended: bool,
 }
 
 impl Stream {
-    fn new(session: Session, hub: &Hub) -> Self {
+    fn new(session: Session, hub: &Hub, life: &'static Life) -> Self {
         let wheel = hub.wheel().clone();
         Self {
             session,
@@ -140,6 +142,7 @@ impl Stream {
             heartbeat: wheel.ticks(hub.limits().heartbeat),
             quiet: wheel.now(),
             alarm: wheel.alarm(),
+            life,
             ended: false,
             wheel,
         }
@@ -168,7 +171,7 @@ impl Stream {
             Poll::Pending => {
                 std::task::ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
                 self.quiet = self.wheel.now();
-                Poll::Ready(Some(Bytes::from_static(KEEP_ALIVE)))
+                Poll::Ready(Some(Bytes::from_static(self.life.plain)))
             }
         }
     }

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! A browser needs no library: `new EventSource("/realtime/sse?room=news")`,
-//! `new WebSocket("/realtime/ws?room=news")`, `fetch("/realtime/poll?room=news")`.
+//! `new WebSocket("/realtime/ws?room=news")`, `fetch("/realtime/poll?room=news")`. With the feature `js` the server has one:
+//! `import { Tidings } from "/realtime/tidings.js"`, which finds the transport that works and loses nothing on the way.
 //!
 //! # Features
 //!
@@ -25,6 +26,7 @@
 //! | `ws` | WebSocket | yes |
 //! | `sse` | Server-Sent Events | yes |
 //! | `long-poll` | long-polling | yes |
+//! | `js` | the client for browsers, at `…/tidings.js` | no |
 //! | `axum` | mounting the service in axum and any tower stack | no |
 //!
 //! # Words
@@ -34,10 +36,13 @@
 //! [`Broker`] the way that nodes share rooms; the [`Hub`] is the node, and its [`Gate`] says who may do what. The
 //! [`manual`] tells how it works.
 
+#[cfg(feature = "js")]
+#[path = "transports/js.rs"]
+mod js;
 #[cfg(feature = "long-poll")]
 #[path = "transports/long_poll.rs"]
 mod long_poll;
-#[cfg(not(all(feature = "ws", feature = "sse", feature = "long-poll")))]
+#[cfg(not(all(feature = "ws", feature = "sse", feature = "long-poll", feature = "js")))]
 #[path = "transports/none.rs"]
 mod none;
 #[cfg(feature = "sse")]
@@ -47,6 +52,8 @@ mod sse;
 #[path = "transports/ws.rs"]
 mod ws;
 
+#[cfg(not(feature = "js"))]
+use none as js;
 #[cfg(not(feature = "long-poll"))]
 use none as long_poll;
 #[cfg(not(feature = "sse"))]
@@ -62,6 +69,8 @@ pub use tidings_core::*;
 pub use tidings_http::{Asset, Origins, Serve, Service, serve};
 
 pub use tidings_http as http;
+#[cfg(feature = "js")]
+pub use tidings_js as script;
 #[cfg(feature = "long-poll")]
 pub use tidings_long_poll as long_polling;
 #[cfg(feature = "sse")]
@@ -69,12 +78,13 @@ pub use tidings_sse as event_stream;
 #[cfg(feature = "ws")]
 pub use tidings_ws as websocket;
 
-/// A service with every transport that is compiled in, and the upstream endpoint.
+/// A service with every transport that is compiled in, the upstream endpoint, and with the feature `js` the client for
+/// browsers.
 ///
 /// Serve it with [`serve`], or with the feature `axum` mount it: `Router::nest_service("/realtime", service(hub))`.
 pub fn service(hub: Hub) -> Service {
     let service = Service::new(hub).endpoint(tidings_http::Upstream::new());
-    ws::add(sse::add(long_poll::add(service)))
+    js::add(ws::add(sse::add(long_poll::add(service))))
 }
 
 /// The README's examples are compiled.

@@ -1,8 +1,9 @@
-// An answer that is read from a room: the address names the room, the page remembers where it stands in it.
+// An answer that is read from a room: the address names the room, the client knows where the page stands in it.
 
-import { TRANSPORTS, call } from "./transports.js";
+import { Tidings } from "./realtime/tidings.js";
 
 const ROOM = /^answer:[0-9a-f]{32}$/;
+const LABELS = new Map([["sse", "Server-Sent Events"], ["ws", "WebSocket"], ["poll", "Long polling"]]);
 /** Milliseconds after which a room in which nothing ever was is told of. */
 const SILENCE = 3_000;
 const MISSING = new Map([
@@ -16,7 +17,7 @@ const ui = Object.fromEntries(
     .map((id) => [id, document.getElementById(id)]),
 );
 
-/** The answer on the page: { room, cursor, reason, over, counts, part, end, suspected }. */
+/** The answer on the page: { room, reason, joined, over, counts, part, suspected }. */
 let answer = null;
 
 /** Storage may be forbidden, and then its mere mention throws. */
@@ -44,60 +45,44 @@ function transport() {
 
 /** Shows the answer that the address names, from its start. */
 function open() {
-  answer?.end.abort();
-  const room = location.hash.slice(1).replace(/%3a/i, ":"); // some mailers write the colon so
+  answer?.room.leave();
+  const name = location.hash.slice(1).replace(/%3a/i, ":"); // some mailers write the colon so
   answer = null;
   complain("");
   ui.text.replaceChildren();
   ui.asked.textContent = "";
   ui.counts.replaceChildren();
-  ui.answer.hidden = !ROOM.test(room);
+  ui.answer.hidden = !ROOM.test(name);
   ui.stop.disabled = ui.answer.hidden;
   document.title = "Tidings token stream";
   if (ui.answer.hidden) return;
-  answer = {
-    room, cursor: "start", reason: null, over: false, counts: new Map(), part: null, end: null, suspected: null,
-  };
-  read("connecting");
-}
-
-/** Reads on over the chosen transport, from where the page stands. */
-function read(state) {
-  const here = answer;
-  const via = transport();
-  here.end?.abort();
-  here.end = new AbortController();
-  here.part = null;
-  show(state, via);
+  const room = tidings.join(name, { from: "start" });
+  const here = { room, reason: null, joined: false, over: false, counts: new Map(), part: null, suspected: null };
+  answer = here;
   const over = (state, why) => {
     here.over = true;
-    here.end.abort();
     ui.stop.disabled = true;
-    show(state, via, why);
+    show(state, why);
   };
-  const on = {
-    cursor: () => here.cursor,
-    at: (cursor) => { here.cursor = cursor; },
-    live: () => {
-      show("live", via);
-      if (here.cursor !== "start" && !ui.asked.textContent) suspect(here);
-    },
-    down: (why) => show("continuing", via, why),
-    refused: (why) => over("refused", why),
-    event: (id, name, data) => {
-      here.cursor = id;
-      if (name === "token") type(String(data.text), via);
-      else if (name === "question") ask(String(data.text));
-      else if (name === "done") here.reason = data.reason;
-    },
-    gap: (id, reason) => {
-      here.cursor = id;
-      note(`Part of the answer is missing: ${MISSING.get(reason) ?? reason}.`);
-    },
-    whole: () => here.reason !== null,
-    end: () => over(here.reason === "cancelled" ? "stopped" : "finished"),
-  };
-  TRANSPORTS.get(via).open(here.room, on, here.end.signal);
+  room.on("joined", () => {
+    here.joined = true;
+    // What comes from here on another connection has brought.
+    here.part = null;
+    if (!ui.asked.textContent) suspect(here);
+  });
+  room.on("question", ({ text }) => ask(String(text)));
+  room.on("token", ({ text }) => type(String(text), tidings.transport));
+  room.on("done", ({ reason }) => { here.reason = reason; });
+  room.on("gap", ({ reason }) => note(`Part of the answer is missing: ${MISSING.get(reason) ?? reason}.`));
+  room.on("end", () => over(here.reason === "cancelled" ? "stopped" : "finished"));
+  room.on("error", ({ message }) => over("refused", message));
+  follow(tidings);
+}
+
+/** Shows how the answer comes, until it is there. */
+function follow({ state, reason }) {
+  if (!answer || answer.over) return;
+  show(state === "live" ? "live" : answer.joined ? "continuing" : "connecting", reason);
 }
 
 /** A room in which nothing comes may be one that the server has forgotten: nobody can tell from silence. */
@@ -111,8 +96,8 @@ function suspect(here) {
 
 // ---- Showing -------------------------------------------------------------------------------------------------
 
-function show(state, via, why = "") {
-  const { label } = TRANSPORTS.get(via);
+function show(state, why = "") {
+  const label = LABELS.get(tidings.transport);
   const text = {
     connecting: `Connecting over ${label} …`,
     live: `Live over ${label}`,
@@ -155,7 +140,7 @@ function type(text, via) {
   }
   count.tokens += 1;
   const tokens = count.tokens === 1 ? "token" : "tokens";
-  count.badge.textContent = `${count.tokens} ${tokens} over ${TRANSPORTS.get(via).label}`;
+  count.badge.textContent = `${count.tokens} ${tokens} over ${LABELS.get(via)}`;
 }
 
 function note(text) {
@@ -177,7 +162,7 @@ ui.ask.addEventListener("submit", async (event) => {
   ui.send.disabled = true;
   complain("");
   try {
-    const { room } = await call("ask", { question });
+    const { room } = await tidings.call("ask", { question });
     location.hash = room; // what opens it
   } catch (error) {
     complain(`Not asked: ${error.message}.`);
@@ -190,7 +175,7 @@ ui.stop.addEventListener("click", async () => {
   const here = answer;
   complain("");
   try {
-    await call("cancel", { room: here.room }); // that it has stopped, the room says
+    await tidings.call("cancel", { room: here.room.name }); // that it has stopped, the room says
   } catch (error) {
     if (answer === here && !here.over) complain(`Not stopped: ${error.message}.`);
   }
@@ -204,12 +189,15 @@ ui.question.addEventListener("keydown", (event) => {
 
 ui.transports.addEventListener("change", () => {
   store("tidings-token-transport", transport());
-  if (answer && !answer.over) read("continuing");
+  tidings.use([transport()]);
 });
 
 // ---- Beginning -----------------------------------------------------------------------------------------------
 
 const wanted = new URLSearchParams(location.search).get("transport") ?? stored("tidings-token-transport");
-if (TRANSPORTS.has(wanted)) ui.transports.querySelector(`[value=${wanted}]`).checked = true;
+if (LABELS.has(wanted)) ui.transports.querySelector(`[value=${wanted}]`).checked = true;
+// Each tab by itself: two of them are to show two transports at one answer.
+const tidings = new Tidings("./realtime", { transports: [transport()], share: false });
+tidings.on("state", follow);
 addEventListener("hashchange", open);
 open();

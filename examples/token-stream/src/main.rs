@@ -37,8 +37,7 @@ async fn main() -> anyhow::Result<()> {
     Answers::new(hub.clone(), options.rate).listen();
     let service = tidings::service(hub)
         .page("/", Asset::new("text/html; charset=utf-8", include_str!("../page/index.html")))
-        .page("/page.js", script(include_str!("../page/page.js")))
-        .page("/transports.js", script(include_str!("../page/transports.js")))
+        .page("/page.js", Asset::new("text/javascript; charset=utf-8", include_str!("../page/page.js")))
         .page("/page.css", Asset::new("text/css; charset=utf-8", include_str!("../page/page.css")));
     let listener = TcpListener::bind(options.listen)
         .await
@@ -46,10 +45,6 @@ async fn main() -> anyhow::Result<()> {
     println!("token-stream on http://{}", listener.local_addr()?);
     tidings::serve(listener, service).until(stop()?).await?;
     Ok(())
-}
-
-fn script(text: &'static str) -> Asset {
-    Asset::new("text/javascript; charset=utf-8", text)
 }
 
 /// Anybody may ask, and read an answer whose room they can name; only the server writes.

@@ -1,12 +1,16 @@
-//! A plain server for outside tools: the facade, an open gate, every transport under `/realtime/`.
+//! A plain server for outside tools and for the tests of the browser client: the facade, every transport under
+//! `/realtime/`, an open gate or one that wants a token.
 
 use anyhow::Context;
 use clap::Parser;
 use std::{net::SocketAddr, time::Duration};
-use tidings::{Hub, Rooms, gate};
+use tidings::{
+    Asset, CallError, Denied, Gate, Hub, Identity, Limits, Rooms, gate,
+    gate::{Decision, RequestHead},
+};
 use tokio::net::TcpListener;
 
-/// A plain server for outside tools: an open gate, every transport under /realtime/.
+/// A plain server for outside tools: every transport under /realtime/, and an empty page.
 #[derive(Parser)]
 struct Options {
     /// Where to listen.
@@ -15,15 +19,43 @@ struct Options {
     /// Events that each room keeps.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     history: usize,
+    /// Let in only who shows this token, as a bearer or in the query.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Milliseconds of silence before a sign of life.
+    #[arg(long, value_name = "MS")]
+    heartbeat: Option<u64>,
+    /// Rooms that one session may be in.
+    #[arg(long, value_name = "N")]
+    rooms: Option<usize>,
+    /// Bytes of one command.
+    #[arg(long, value_name = "BYTES")]
+    message: Option<usize>,
+}
+
+impl Options {
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.heartbeat = self.heartbeat.map_or(limits.heartbeat, Duration::from_millis);
+        limits.rooms = self.rooms.unwrap_or(limits.rooms);
+        limits.message = self.message.unwrap_or(limits.message);
+        limits
+    }
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let hub = Hub::builder()
-        .gate(gate::open()) // for measurements on the loopback
+    let builder = Hub::builder()
+        .rooms("latest:*", Rooms::latest())
         .rooms("*", Rooms::log(options.history, Duration::from_secs(3_600)))
-        .build();
+        .limits(options.limits());
+    let hub = match options.token {
+        Some(token) => builder.gate(Bearer { token }).build(),
+        None => builder.gate(gate::open()).build(), // for measurements on the loopback
+    };
+    hub.on_call("echo", |_, said: String| async move { Ok::<_, CallError>(said) });
+    let service = tidings::service(hub).page("/", Asset::new("text/html; charset=utf-8", PAGE));
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
@@ -33,6 +65,32 @@ async fn main() -> anyhow::Result<()> {
             eprintln!("cannot wait for SIGINT, so stopping now: {error}");
         }
     };
-    tidings::serve(listener, tidings::service(hub)).until(stop).await?;
+    tidings::serve(listener, service).until(stop).await?;
     Ok(())
 }
+
+/// Lets in who shows the token; the room `forbidden` is for nobody.
+struct Bearer {
+    token: String,
+}
+
+impl Gate for Bearer {
+    fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity> {
+        let shown = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+        let in_header = shown.and_then(|value| value.strip_prefix("Bearer "));
+        let query = head.uri.query().unwrap_or_default();
+        let in_query = query.split('&').find_map(|field| field.strip_prefix("token="));
+        let known = [in_header, in_query].contains(&Some(&self.token));
+        Box::pin(async move {
+            if known { Ok(Identity::user("tester")) } else { Err(Denied::unauthorized("show the token")) }
+        })
+    }
+
+    fn join<'a>(&'a self, _: &'a Identity, room: &'a tidings::RoomName) -> Decision<'a> {
+        let open = room.as_str() != "forbidden";
+        Box::pin(async move { if open { Ok(()) } else { Err(Denied::forbidden("for nobody")) } })
+    }
+}
+
+/// What a browser needs to run a script from this origin.
+const PAGE: &str = "<!doctype html><meta charset=utf-8><link rel=icon href=data:,><title>Tidings</title>";

@@ -196,6 +196,7 @@ pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Com
                 Err(error) => Notice::Error { reference, code: error.code, message: error.message },
             }
         }
+        Command::Ping { reference } => Notice::Pong { reference },
         Command::Join { reference, .. } | Command::Leave { reference, .. } => Notice::Error {
             reference,
             code: "no_stream",

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::Empty;
 use hyper::{Request, Response, StatusCode, body::Incoming as Received, service::service_fn};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 use tidings_core::{Event, From, Identity, RoomName, gate};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -35,7 +35,7 @@ async fn upgraded(buffer: usize) -> (Io, DuplexStream) {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_and_ends_its_half_at_once_gets_what_is_under_way() {
     let hub = Hub::builder().gate(gate::open()).build();
-    let mut session = hub.attach(Arc::new(Ws::new(None)), Identity::anonymous());
+    let mut session = hub.attach(Ws::shared(None), Identity::anonymous());
     session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
     hub.publish("r", Event::json("n", &"x".repeat(8 << 10)).unwrap()).await.unwrap();
     // The client takes nothing yet, so all of it waits.

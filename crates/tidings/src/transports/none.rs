@@ -1,4 +1,4 @@
-//! A transport that is not compiled in.
+//! What is not compiled in.
 
 pub(crate) fn add(service: crate::Service) -> crate::Service {
     service

@@ -1,0 +1,143 @@
+// Real servers for tests, and a network in front of them that cuts, freezes and refuses.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer, connect } from "node:net";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
+
+const TARGET = path.resolve(import.meta.dirname, process.env.TIDINGS_TARGET_DIR ?? "../../../../target");
+/** The longest a condition may take to come true. */
+const PATIENCE = 40_000;
+
+/** Starts the plain server with options such as `["--history", "5"]`. */
+export async function startServer(options = [], listen = "127.0.0.1:0") {
+  const child = spawn(path.join(TARGET, "debug/server"), ["--listen", listen, ...options], { stdio: ["ignore", "pipe", "inherit"] });
+  const exit = once(child, "exit");
+  exit.catch(() => {}); // where it cannot be started, the line below tells
+  const line = await Promise.race([
+    once(createInterface(child.stdout), "line").then(([line]) => line),
+    exit.then(([code]) => `it ended with ${code}`),
+  ]);
+  const url = line.match(/^listening on (http:\S+)\/realtime\/$/)?.[1];
+  assert.ok(url, `the server says where it listens: ${line}`);
+  return {
+    url,
+    listen: new URL(url).host,
+    /** Asks it to end, or ends it. */
+    async stop(signal = "SIGINT") {
+      child.kill(signal);
+      await exit;
+    },
+    /** Publishes from outside. */
+    async publish(room, data, event = "n") {
+      const headers = { "content-type": "application/json" };
+      const body = JSON.stringify({ type: "publish", ref: 1, room, event, data });
+      const response = await fetch(`${url}/realtime/send`, { method: "POST", headers, body });
+      assert.equal(response.status, 200);
+      return (await response.json()).id;
+    },
+  };
+}
+
+/**
+ * A relay in front of a server. `cut()` resets what is connected; `freeze()` passes nothing on any more over what is
+ * connected; `weather` decides about each request, by its head: nothing for a good one, or an object of
+ * `refuse`, `cutAfter` (milliseconds after the server's first words) and `hold` (all but the server's first words).
+ */
+export async function startNetwork(url) {
+  const { hostname, port } = new URL(url);
+  const pairs = new Set();
+  /** Also those that have not said anything. */
+  const all = new Set();
+  const network = {
+    weather: () => ({}),
+    /** Heads of requests, as they came. */
+    heads: [],
+    get connections() {
+      return pairs.size;
+    },
+    cut() {
+      for (const pair of pairs) pair.reset();
+    },
+    freeze() {
+      for (const pair of pairs) pair.frozen = true;
+    },
+    thaw() {
+      for (const pair of pairs) pair.thaw();
+    },
+    async stop() {
+      this.weather = () => ({ refuse: true });
+      this.cut();
+      for (const near of all) near.destroy();
+      listener.close();
+      await once(listener, "close");
+    },
+  };
+  const listener = createServer({ noDelay: true }, (near) => {
+    near.once("data", (head) => {
+      const hear = (data) => {
+        const text = data.toString("latin1");
+        if (!/^(GET|POST|OPTIONS) /.test(text)) return;
+        network.heads.push(text.slice(0, text.indexOf("\r\n\r\n")));
+        fate = network.weather(text) ?? {};
+        first = true;
+      };
+      let fate = {};
+      let first = true;
+      hear(head);
+      if (fate.refuse) return reset(near);
+      const far = connect({ port, host: hostname, noDelay: true });
+      const pair = { frozen: false, held: [], reset() { reset(near); reset(far); } };
+      pair.thaw = () => {
+        pair.frozen = false;
+        for (const [to, data] of pair.held.splice(0)) to.write(data);
+      };
+      const pass = (to, data) => (pair.frozen ? pair.held.push([to, data]) : to.write(data));
+      pairs.add(pair);
+      pass(far, head);
+      near.on("data", (data) => {
+        hear(data);
+        if (fate.refuse) return pair.reset();
+        pass(far, data);
+      });
+      far.on("data", (data) => {
+        if (first && fate.cutAfter !== undefined) setTimeout(pair.reset, fate.cutAfter);
+        if (first || !fate.hold) pass(near, data);
+        first = false;
+      });
+      for (const [socket, other] of [[near, far], [far, near]]) {
+        socket.on("error", () => {});
+        socket.on("end", () => other.end());
+        socket.on("close", () => { pairs.delete(pair); other.destroy(); });
+      }
+    });
+    near.on("error", () => {});
+    all.add(near);
+    near.on("close", () => all.delete(near));
+  });
+  listener.listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  network.url = `http://127.0.0.1:${listener.address().port}`;
+  return network;
+}
+
+/** Not a socket that is ending: Node 20 would lose sight of it, and never exit. */
+function reset(socket) {
+  if (socket.writableEnded || socket.destroyed || socket.connecting) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+/** Waits for a condition, and says what it waited for where it never comes. */
+export async function until(what, condition, patience = PATIENCE) {
+  const end = performance.now() + patience;
+  let last;
+  do {
+    last = await condition();
+    if (last === true) return;
+    await pause(10);
+  } while (performance.now() < end);
+  assert.fail(`never came: ${what}; at last ${JSON.stringify(last)}`);
+}

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
+    cell::Cell,
     collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
@@ -40,6 +41,10 @@ impl Outgoing {
 
     /// Appends what `write` appends.
     pub fn write(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        if self.tail.capacity() == 0 {
+            self.tail = SPARE.take();
+            self.tail.reserve(4 * SPARED);
+        }
         let before = self.tail.len();
         write(&mut self.tail);
         self.len += self.tail.len() - before;
@@ -54,6 +59,24 @@ impl Outgoing {
         if !io.is_write_vectored() {
             self.gather();
         }
+        let written = ready!(match (self.parts.front(), self.parts.len(), self.tail.is_empty()) {
+            // The kernel takes one piece for less.
+            (None, ..) => io.poll_write(cx, &self.tail),
+            (Some(part), 1, true) => io.poll_write(cx, part),
+            _ => self.poll_write_vectored(cx, io),
+        })?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.advance(written);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        io: Pin<&mut impl AsyncWrite>,
+    ) -> Poll<io::Result<usize>> {
         let waiting = self.parts.iter().map(|part| &part[..]).chain([&self.tail[..]]);
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
@@ -61,16 +84,7 @@ impl Outgoing {
             *slice = IoSlice::new(part);
             count += 1;
         }
-        let written = ready!(match &slices[..count] {
-            // The kernel takes one slice for less.
-            [slice] => io.poll_write(cx, slice),
-            slices => io.poll_write_vectored(cx, slices),
-        })?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.advance(written);
-        Poll::Ready(Ok(()))
+        io.poll_write_vectored(cx, &slices[..count])
     }
 
     /// Puts the parts in front together, for a stream that would write them one by one: a stream of HTTP/2 makes a
@@ -107,10 +121,21 @@ impl Outgoing {
 
     /// Drops what waits.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        let Self { mut tail, .. } = std::mem::take(self);
+        tail.clear();
+        if (SPARED..=16 * SPARED).contains(&tail.capacity()) {
+            SPARE.set(tail);
+        }
     }
 }
 
+thread_local! {
+    /// A buffer for whoever writes next: an idle connection has none, and a busy one need not ask for memory.
+    static SPARE: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+
+/// The least capacity that is worth keeping.
+const SPARED: usize = 1 << 10;
 /// Slices of one write.
 const SLICES: usize = 64;
 /// Bytes put together for one write.

@@ -3,7 +3,10 @@
 mod drive;
 mod wakers;
 
-use self::{drive::HIGH, wakers::Wakers};
+use self::{
+    drive::HIGH,
+    wakers::{Half, Wakers},
+};
 use crate::{
     close::{CloseFrame, Closing, Outcome, Phase},
     decode::{Decoder, Limits, ProtocolError, Role},
@@ -18,8 +21,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 use thiserror::Error;
 use tidings_http::Outgoing;
@@ -74,9 +76,7 @@ pub struct Socket<S> {
     shut: bool,
     begun: bool,
     protocol: Option<Box<str>>,
-    wakers: Arc<Wakers>,
-    /// Wakes all of them.
-    waker: Waker,
+    wakers: Wakers,
 }
 
 /// Why a [`Socket`] gives or takes no more messages.
@@ -101,7 +101,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over a stream whose opening handshake is done, for one that is done elsewhere. Nothing that came
     /// after the handshake may have been read.
     pub fn new(io: S, role: Role) -> Self {
-        let wakers = Arc::<Wakers>::default();
         Self {
             io,
             role,
@@ -119,8 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             shut: false,
             begun: false,
             protocol: None,
-            waker: wakers.clone().into(),
-            wakers,
+            wakers: Wakers::default(),
         }
     }
 
@@ -195,9 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Socket<S> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         this.begun = true;
-        this.wakers.wait_as_reader(cx.waker());
-        let waker = this.waker.clone();
-        let cx = &mut Context::from_waker(&waker);
+        let shared = this.wakers.wait(Half::Reader, cx.waker());
+        let cx = &mut Context::from_waker(shared.as_ref().unwrap_or(cx.waker()));
         loop {
             this.write_on(cx);
             this.poll_timer(cx);

@@ -1,6 +1,6 @@
 //! The steps of a [`Socket`]: what its two halves do in turn, over the machines.
 
-use super::{Socket, SocketError};
+use super::{Socket, SocketError, wakers::Half};
 use crate::{
     close::{CloseFrame, Phase},
     decode::{ProtocolError, Role},
@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// The close begins, which both halves have to know.
     fn stand_down(&mut self) {
         self.pong = None;
-        self.waker.wake_by_ref();
+        self.wakers.wake();
     }
 
     /// The connection is gone.
@@ -114,9 +114,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// All of the writing, on the writer's side.
     pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        self.wakers.wait_as_writer(cx.waker());
-        let waker = self.waker.clone();
-        let cx = &mut Context::from_waker(&waker);
+        let shared = self.wakers.wait(Half::Writer, cx.waker());
+        let cx = &mut Context::from_waker(shared.as_ref().unwrap_or(cx.waker()));
         self.poll_timer(cx);
         if self.closing.phase() == Phase::Done {
             // What was not written by then is dropped.

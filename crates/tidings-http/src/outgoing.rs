@@ -121,7 +121,11 @@ impl Outgoing {
 
     /// Drops what waits.
     pub fn clear(&mut self) {
-        let Self { mut tail, .. } = std::mem::take(self);
+        self.len = 0;
+        if self.parts.capacity() > 0 {
+            self.parts = VecDeque::new();
+        }
+        let mut tail = std::mem::take(&mut self.tail);
         tail.clear();
         if (SPARED..=16 * SPARED).contains(&tail.capacity()) {
             SPARE.set(tail);

@@ -176,6 +176,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
+    /// Whether more of what was read waits to be given, so that the next item is at hand or almost.
+    ///
+    /// Who answers messages one by one makes one write of many answers by `feed`, and by `flush` only when this is
+    /// false:
+    ///
+    /// ```
+    /// # use tidings_ws::{Message, Socket, SocketError};
+    /// # use tokio::io::{AsyncRead, AsyncWrite};
+    /// use futures_util::{SinkExt, StreamExt};
+    ///
+    /// async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut socket: Socket<S>) -> Result<(), SocketError> {
+    ///     while let Some(message) = socket.next().await.transpose()? {
+    ///         if matches!(message, Message::Text(_) | Message::Binary(_)) {
+    ///             socket.feed(message).await?;
+    ///         }
+    ///         if !socket.has_more() {
+    ///             socket.flush().await?;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn has_more(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
     /// How the connection ended, once the stream has ended.
     pub fn outcome(&self) -> Option<Outcome> {
         self.closing.outcome()
@@ -196,7 +222,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Socket<S> {
         let shared = this.wakers.wait(Half::Reader, cx.waker());
         let cx = &mut Context::from_waker(shared.as_ref().unwrap_or(cx.waker()));
         loop {
-            this.write_on(cx);
+            let at_hand = !this.rest.is_empty() && this.closing.phase() == Phase::Open;
+            // What is answered to messages of one read may go out at once.
+            if !at_hand {
+                this.write_on(cx);
+            }
             this.poll_timer(cx);
             if this.closing.phase() == Phase::Done {
                 return Poll::Ready(this.failure.take().map(Err));
@@ -204,7 +234,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Socket<S> {
             let message = if this.rest.is_empty() { ready!(this.poll_read(cx)) } else { this.next_of_rest() };
             if let Some(message) = message {
                 // The caller may be done with the socket, so the answer to a ping or close goes out first.
-                this.write_on(cx);
+                if this.pong.is_some() || this.closing.phase() != Phase::Open {
+                    this.write_on(cx);
+                }
                 return Poll::Ready(Some(Ok(message)));
             }
         }

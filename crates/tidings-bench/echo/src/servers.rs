@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bytes::Bytes;
 use clap::ValueEnum;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, TryStreamExt, future::ready};
 use http_body_util::Empty;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -61,7 +61,10 @@ fn tidings(mut request: Request<Incoming>) -> Answer {
         let mut socket = socket.await?;
         while let Some(message) = socket.next().await.transpose()? {
             if matches!(message, Text(_) | Binary(_)) {
-                socket.send(message).await?;
+                socket.feed(message).await?;
+            }
+            if !socket.has_more() {
+                socket.flush().await?;
             }
         }
         anyhow::Ok(())
@@ -70,13 +73,8 @@ fn tidings(mut request: Request<Incoming>) -> Answer {
 }
 
 async fn tungstenite(stream: TcpStream) -> Result<()> {
-    let mut socket = tokio_tungstenite::accept_async(stream).await?;
-    while let Some(message) = socket.next().await.transpose()? {
-        if message.is_text() || message.is_binary() {
-            socket.send(message).await?;
-        }
-    }
-    Ok(())
+    let (write, read) = tokio_tungstenite::accept_async(stream).await?.split();
+    Ok(read.try_filter(|message| ready(message.is_text() || message.is_binary())).forward(write).await?)
 }
 
 fn fastwebsockets(mut request: Request<Incoming>) -> Answer {

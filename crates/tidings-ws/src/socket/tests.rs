@@ -80,6 +80,26 @@ async fn many_messages_of_one_read_come_one_by_one() {
 }
 
 #[tokio::test]
+async fn answers_to_messages_of_one_read_go_out_together() {
+    let (mut server, mut wire) = served(1 << 10);
+    let sent = frames(|out| (0..10).for_each(|n| put_text(&n.to_string(), KEY, out)));
+    wire.write_all(&sent).await.unwrap();
+    for n in 0..10 {
+        let message = next(&mut server).await;
+        assert_eq!(message, Message::text(n.to_string()));
+        server.feed(message).await.unwrap();
+        assert_eq!(server.out.len(), 3 * (n + 1), "nothing is written before the flush");
+        assert_eq!(server.has_more(), n < 9);
+    }
+    // Whoever reads on without a flush has it written too.
+    assert!(server.next().now_or_never().is_none());
+    let mut answers = [0; 30];
+    wire.read_exact(&mut answers).await.unwrap();
+    assert!(server.out.is_empty());
+    assert_eq!(&answers[27..], b"\x81\x019");
+}
+
+#[tokio::test]
 async fn fragments_are_joined_and_a_ping_between_them_is_answered() {
     let (mut server, mut wire) = served(1 << 10);
     let sent = frames(|out| {

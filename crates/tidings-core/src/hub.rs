@@ -35,12 +35,16 @@ use tokio::{
 };
 
 /// The node: its rooms, its sessions and its broker. A handle; cloning it is cheap.
+///
+/// It works in the background on the tokio runtime of whoever first uses it, with as many flushers as that has threads;
+/// sessions may be on others, as long as this one lasts.
 #[derive(Clone)]
 pub struct Hub {
     node: Arc<Node>,
 }
 
-/// What a [`Hub`] holds. Locks are taken in the order rooms, room, mailbox, none across an await.
+/// What a [`Hub`] holds. Locks are taken in the order rooms, loan, room, mailbox, none across an await. A loan alone is
+/// held while its socket is written to, which does not wait.
 pub(crate) struct Node {
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) broker: Arc<dyn Broker>,

@@ -121,13 +121,15 @@ impl Reader {
     /// would be the same.
     pub(crate) fn is_standing(&self) -> bool {
         let nothing = self.gap.is_none() && self.taken.is_empty() && self.ahead.is_none();
-        self.live && nothing && self.end == End::No
+        self.live && nothing && self.end != End::Due
     }
 
     /// Others have given, in its place, everything up to `cursor`.
     pub(crate) fn move_to(&mut self, cursor: Position) {
         debug_assert!(self.is_standing(), "only what is at rest is moved");
-        self.cursor = cursor;
+        if self.cursor != cursor {
+            (self.cursor, self.end) = (cursor, End::No);
+        }
     }
 
     /// After the last message or gap that was given.
@@ -192,6 +194,7 @@ impl Reader {
             (Kind::Latest, Place::Older) => newest,
             (_, Place::Older | Place::Foreign) => return Fill::Read(ReadFrom::After(self.cursor)),
         };
+        self.ahead = None;
         let mut weight = 0;
         for message in ring.messages(from).take(PIECE) {
             self.taken.push_back(Arc::clone(message));

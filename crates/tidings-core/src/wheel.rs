@@ -168,6 +168,16 @@ impl Shared {
         }
     }
 
+    fn wake_all(&self) {
+        let mut woken = Vec::new();
+        for slot in &self.slots {
+            let all = std::mem::take(&mut *slot.lock());
+            self.entries.fetch_sub(all.len(), SeqCst);
+            woken.extend(all.into_iter().map(|(_, entry)| entry.waker));
+        }
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     fn advance(&self, now: u64, woken: &mut Vec<Waker>) {
         self.now.fetch_max(now, SeqCst);
         let emptied = self.emptied.fetch_max(now, SeqCst);
@@ -190,7 +200,7 @@ fn shrink(slot: &mut Slab<Entry>) {
 }
 
 fn ticks(duration: Duration, tick: Duration) -> u64 {
-    (duration.as_nanos() / tick.as_nanos()) as u64
+    (duration.as_nanos() / tick.as_nanos()).min(NEVER.into()) as u64
 }
 
 /// The right to turn a wheel; given up with the task, also if its runtime ends.
@@ -203,6 +213,8 @@ impl Drop for Driving {
     fn drop(&mut self) {
         if self.ours {
             self.shared.driven.store(false, SeqCst);
+            // Tasks of another runtime may still be there: whoever polls next sets the wheel going again.
+            self.shared.wake_all();
         }
     }
 }
@@ -237,6 +249,8 @@ impl fmt::Debug for Alarm {
     }
 }
 
+/// So far away that sums of it are no time either.
+const NEVER: u64 = u64::MAX / 4;
 /// Ticks that the wheel reaches ahead.
 const SLOTS: usize = 64;
 /// Places that a slot keeps when it is empty.

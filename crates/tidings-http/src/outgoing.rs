@@ -56,13 +56,17 @@ impl Outgoing {
         cx: &mut Context<'_>,
         io: Pin<&mut impl AsyncWrite>,
     ) -> Poll<io::Result<()>> {
-        if !io.is_write_vectored() {
+        // A stream that takes pieces one by one, such as one of HTTP/2, makes a copy of each, and may keep it for as
+        // long as its peer likes.
+        let most = if io.is_write_vectored() { usize::MAX } else { GATHERED };
+        if most == GATHERED {
             self.gather();
         }
         let written = ready!(match (self.parts.front(), self.parts.len(), self.tail.is_empty()) {
             // The kernel takes one piece for less.
-            (None, ..) => io.poll_write(cx, &self.tail),
-            (Some(part), 1, true) => io.poll_write(cx, part),
+            (None, ..) => io.poll_write(cx, &self.tail[..self.tail.len().min(most)]),
+            (Some(part), 1, true) => io.poll_write(cx, &part[..part.len().min(most)]),
+            (Some(part), ..) if most == GATHERED => io.poll_write(cx, &part[..part.len().min(most)]),
             _ => self.poll_write_vectored(cx, io),
         })?;
         if written == 0 {

@@ -15,6 +15,7 @@ use std::{
     future::{Future, IntoFuture, poll_fn},
     io,
     pin::{Pin, pin},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     task::Poll,
     time::Duration,
 };
@@ -134,6 +135,7 @@ async fn serve_http2(stream: TcpStream, service: Service, mut stopping: watch::R
         .keep_alive_interval(H2_PING)
         .max_header_list_size(HEADER_BYTES as u32)
         .max_concurrent_streams(H2_STREAMS)
+        .max_send_buf_size(H2_BUFFER)
         // WebSockets as streams of a connection (RFC 8441).
         .enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -152,7 +154,9 @@ async fn serve_http1(
     mut stopping: watch::Receiver<bool>,
 ) {
     let takeover = Takeover::new();
+    let asked = AtomicBool::new(false);
     let answer = service_fn(|mut request: http::Request<Incoming>| {
+        asked.store(true, Relaxed);
         // Of HTTP/1.0 hyper makes another framing.
         if request.version() == Version::HTTP_11 {
             request.extensions_mut().insert(takeover.clone());
@@ -160,24 +164,29 @@ async fn serve_http1(
         service.call(request)
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(HEADER_BYTES);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADER_BYTES);
     let mut connection = builder.serve_connection(Watched::new(stream, takeover.clone()), answer);
     let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
     let mut stopped = false;
+    // What the first bytes took counts for the first head alone.
+    let mut first = pin!(sleep(header_time));
     let ended = poll_fn(|cx| {
         if !stopped && stop.as_mut().poll(cx).is_ready() {
             stopped = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
+        if !asked.load(Relaxed) && first.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
         match connection.poll_without_shutdown(cx) {
             // Another has the rest, with the head written and nothing of the body there yet.
-            Poll::Pending if takeover.is_due() => Poll::Ready(Ok(())),
-            polled => polled,
+            Poll::Pending if takeover.is_due() => Poll::Ready(Some(())),
+            // An error here is the peer's: a reset, a bad head. It was answered where it could be.
+            polled => polled.map(Result::ok),
         }
     })
     .await;
-    // An error here is the peer's: a reset, a bad head. It was answered where it could be.
-    if ended.is_err() {
+    if ended.is_none() {
         return;
     }
     let parts = connection.into_parts();
@@ -227,6 +236,8 @@ const HEADER_BYTES: usize = 64 << 10;
 const H2_PING: Duration = Duration::from_secs(20);
 /// Event streams of one connection: a browser's tabs share one.
 const H2_STREAMS: u32 = 200;
+/// Bytes that wait in a stream whose peer takes nothing.
+const H2_BUFFER: usize = 64 << 10;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PEEK_PAUSE: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

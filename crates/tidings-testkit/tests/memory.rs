@@ -3,9 +3,11 @@
 //! Every allocation of the process is counted, so the tests take turns, and the clients here allocate nothing while
 //! they are looked at. What a message costs is all that was asked for because of it, which is more than was ever held.
 
+use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Empty;
+use hyper::{client::conn::http2, server::conn::http1};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::{
     alloc::System,
@@ -267,4 +269,46 @@ fn an_idle_session_holds_no_more_with_compression_than_without() {
     // Lists that grow by doubling make it a few bytes more or less.
     assert!(compressed <= plain + 64, "{compressed} bytes with compression, {plain} without");
     assert!(compressed <= DOCUMENTED, "{compressed} bytes");
+}
+
+#[test]
+fn streams_of_http2_that_take_nothing_hold_no_large_messages() {
+    const STREAMS: usize = 60;
+    alone(async {
+        let mut limits = tidings::Limits::default();
+        (limits.heartbeat, limits.idle) = (Duration::from_millis(200), Duration::from_millis(600));
+        let hub = Hub::builder().gate(gate::open()).limits(limits).build();
+        let server = Server::with_hub(hub).await;
+        let stream = tokio::net::TcpStream::connect(server.address()).await.expect("connected");
+        let (mut asker, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(100)
+            .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        let mut unread = Vec::new();
+        for _ in 0..STREAMS {
+            let request = http::Request::builder()
+                .method(http::Method::CONNECT)
+                .uri(format!("http://{}/realtime/ws?room=r", server.address()))
+                .extension(hyper::ext::Protocol::from_static("websocket"))
+                .header("sec-websocket-version", "13");
+            asker.ready().await.expect("a connection");
+            let answer =
+                asker.send_request(request.body(Empty::new()).expect("a request")).await.expect("an answer");
+            unread.push(hyper::upgrade::on(answer).await.expect("a stream"));
+        }
+        server.until_sessions(STREAMS, SOON).await;
+        let before = held();
+        for _ in 0..4 {
+            let large = Event::json("n", &"x".repeat(900 << 10)).expect("JSON");
+            server.hub().publish("r", large).await.expect("published");
+        }
+        // They are given up, but their streams are the peer's to end.
+        server.until_sessions(0, SOON).await;
+        let more = held().saturating_sub(before);
+        // The room's history, in two forms at most, and what may wait in a stream.
+        assert!(more < 8 * M + STREAMS * (64 << 10), "{more} bytes are held");
+        drop(unread);
+    });
 }

@@ -168,3 +168,23 @@ async fn whatever_comes_is_a_sign_of_life() {
         server.until_sessions(0, SOON).await;
     }
 }
+
+#[tokio::test]
+async fn peers_are_not_to_blame_when_the_server_was_stopped_for_a_while() {
+    // One thread for all, so that a call that blocks it stops the server.
+    let server = server().await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(Raw::open(&server).await);
+    }
+    server.until_sessions(5, SOON).await;
+    for client in &mut clients {
+        client.send(|out| frame::put_pong(b"", MASK, out)).await;
+    }
+    std::thread::sleep(IDLE * 2);
+    for client in &mut clients {
+        assert_eq!(client.next().await, Some(Incoming::Ping(b""[..].into())), "asked, not dropped");
+        client.send(|out| frame::put_pong(b"", MASK, out)).await;
+    }
+    assert_eq!(server.sessions(), 5);
+}

@@ -242,9 +242,16 @@ struct Answer {
 
 /// The header fields of an answer with 101, and the length of its head.
 fn parse(read: &[u8]) -> Result<Option<(HeaderMap, usize)>, ConnectError> {
+    let mut interim = 0;
+    // Before the answer there may be others, which say that it is to come (RFC 9110 §15.2).
+    while let Some(length) = interim_length(&read[interim..]) {
+        interim += length;
+    }
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut answer = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = answer.parse(read).map_err(|_| ConnectError::Http)? else {
+    let httparse::Status::Complete(length) =
+        answer.parse(&read[interim..]).map_err(|_| ConnectError::Http)?
+    else {
         return Ok(None);
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(ConnectError::Http)?;
@@ -259,7 +266,15 @@ fn parse(read: &[u8]) -> Result<Option<(HeaderMap, usize)>, ConnectError> {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ConnectError::Http)?;
         headers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| ConnectError::Http)?);
     }
-    Ok(Some((headers, length)))
+    Ok(Some((headers, interim + length)))
+}
+
+/// The length of an interim answer's head, if one is there as a whole.
+fn interim_length(read: &[u8]) -> Option<usize> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut answer = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(length) = answer.parse(read).ok()? else { return None };
+    matches!(answer.code, Some(100 | 102..=199)).then_some(length)
 }
 
 /// Whether a list, which may span several fields, names a token, in any case.

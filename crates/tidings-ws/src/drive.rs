@@ -52,7 +52,7 @@ pub(crate) struct Connection {
     /// Since when the peer has taken nothing of what waits to be written.
     stuck: Option<u64>,
     pinged: bool,
-    /// Until when a peer that takes nothing has to take something: the session is to end.
+    /// Until when a peer that took nothing, as the session was to end, has to have taken everything.
     ending: Option<Instant>,
     /// There since the end began, which has a time of its own.
     timer: Option<Pin<Box<Sleep>>>,
@@ -407,10 +407,13 @@ impl Connection {
             return false;
         }
         let now = self.alarm.wheel().now();
-        if now >= self.seen + self.idle || self.stuck.is_some_and(|since| now >= since + self.idle) {
+        let silent = !asks && now >= self.seen + self.idle;
+        if silent || self.stuck.is_some_and(|since| now >= since + self.idle) {
             // Gone without a word, or taking nothing; no close frame would reach it.
             self.closing.ended();
         } else {
+            // It has the time to answer from here on: if this node was stopped for a while, its peers are not to blame.
+            self.seen = self.seen.max(now.saturating_sub(self.heartbeat));
             self.pinged = true;
             self.out.write(|out| put_ping(b"", None, out));
         }

@@ -15,7 +15,7 @@ use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Ta
 /// so that a refusal is an HTTP answer; more may be joined later.
 ///
 /// Clients that offer compression get it (`permessage-deflate`, RFC 7692): a message is compressed once for all of
-/// them, and a thread that does so holds 380 KiB for each window in use and 47 KiB to inflate; a connection holds
+/// them, and a thread that does so holds 380 KiB for each window in use and 64 KiB to inflate; a connection holds
 /// nothing. What is compressed tells by its length how alike its parts are: where one message holds a secret beside
 /// text of an attacker's who can see the length, switch [`compression`](Self::compression) off.
 #[derive(Debug)]

@@ -12,8 +12,7 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
-/// Rooms whose members are to be served, each with the member to begin at. A room is here once for each pass over its
-/// members that is under way.
+/// Rooms whose members are to be served, each once, with the member to begin at.
 #[derive(Default)]
 pub(crate) struct Dirty {
     rooms: Mutex<VecDeque<(Arc<Room>, usize)>>,
@@ -200,10 +199,6 @@ async fn flush(dirty: Arc<Dirty>, batch: usize) {
             dirty.flush.notified().await;
             continue;
         };
-        if from == 0 {
-            // Before the first is served: what is published from here on queues the room again.
-            room.unqueue();
-        }
         let (members, next) = room.members_from(from);
         if let Some(next) = next {
             dirty.push(Arc::clone(&room), next);
@@ -224,3 +219,39 @@ async fn flush(dirty: Arc<Dirty>, batch: usize) {
 const EVICTION: Duration = Duration::from_millis(100);
 /// How often what has outlived its age is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, From, Hub, Rooms, gate};
+
+    #[tokio::test]
+    async fn a_large_room_that_is_always_published_to_is_on_the_list_once() {
+        let rooms = Rooms::log(100_000, Duration::from_secs(600));
+        let hub = Hub::builder().gate(gate::open()).rooms("*", rooms).build();
+        let mut members = Vec::new();
+        for _ in 0..20 * 64 {
+            members.push(hub.subscribe("large", From::Now).await.unwrap());
+        }
+        let mut small = hub.subscribe("small", From::Now).await.unwrap();
+        let event = || Event::json("e", &1).unwrap();
+        let publishing = tokio::spawn({
+            let hub = hub.clone();
+            async move {
+                loop {
+                    hub.publish("large", event()).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+            let rooms = hub.node.dirty.rooms.lock();
+            assert!(rooms.iter().filter(|(room, _)| room.members() > 1).count() <= 1);
+        }
+        hub.publish("small", event()).await.unwrap();
+        assert!(hub.node.dirty.rooms.lock().len() <= 2, "one turn of the large room is before the small one");
+        assert!(small.next().await.is_some());
+        publishing.abort();
+    }
+}

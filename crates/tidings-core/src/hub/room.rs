@@ -35,8 +35,9 @@ pub(crate) struct Room {
 struct State {
     replica: Replica,
     members: Slab<Member>,
-    /// Whether the room waits for its members to be woken.
+    /// Whether a pass over the members is under way or to begin, and whether another must follow it.
     queued: bool,
+    again: bool,
     /// Since when nobody is in it.
     empty: Option<Instant>,
     /// No longer in the hub's map.
@@ -67,6 +68,7 @@ impl Room {
             replica: Replica::new(retention),
             members: Slab::new(),
             queued: false,
+            again: false,
             empty: None,
             closed: false,
             watched: false,
@@ -123,18 +125,21 @@ impl Room {
         self.state.lock().members.len()
     }
 
-    /// Asks to be put on the list of rooms whose members are to be served; it need not if it is there.
+    /// Asks for a pass over the members that begins after this. If one is under way the next follows it, and the room
+    /// need not be put on the list.
     pub(super) fn queue(&self) -> bool {
-        !std::mem::replace(&mut self.state.lock().queued, true)
+        let mut state = self.state.lock();
+        if state.queued {
+            state.again = true;
+            return false;
+        }
+        state.queued = true;
+        true
     }
 
-    pub(super) fn unqueue(&self) {
-        self.state.lock().queued = false;
-    }
-
-    /// Some members, from a place on, and where to go on, if there are more.
+    /// Some members, from a place on, and where to go on, if there are more or another pass is to follow.
     pub(super) fn members_from(&self, from: usize) -> (Vec<Member>, Option<usize>) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let end = state.members.iter().next_back().map_or(0, |(last, _)| last + 1);
         // Many places may be vacant, after many have left; they are passed by quickly, but not all at once.
         let stop = end.min(from + SCAN);
@@ -144,7 +149,12 @@ impl Room {
             members.extend(state.members.get(at).cloned());
             at += 1;
         }
-        (members, (at < end).then_some(at))
+        if at < end {
+            return (members, Some(at));
+        }
+        // Before these are served: what is published from here on begins a pass of its own.
+        state.queued = std::mem::take(&mut state.again);
+        (members, state.queued.then_some(0))
     }
 
     /// Serves members: writes what is new, or wakes those that must see for themselves.

@@ -123,3 +123,13 @@ async fn no_alarm_is_lost_when_many_are_set_and_put_off_at_once() {
     assert!(all.is_ok(), "an alarm did not ring");
     assert_eq!(wheel.shared.entries.load(SeqCst), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn never_is_far_away() {
+    let wheel = Wheel::new(20 * SECOND);
+    for never in [Duration::MAX, Duration::from_secs(u64::MAX)] {
+        let at = wheel.now() + wheel.ticks(never) + wheel.ticks(never);
+        assert!(at > u64::MAX / 4);
+        set(&mut wheel.alarm(), at).await;
+    }
+}

@@ -111,10 +111,12 @@ fn serve_if_queued(room: &Room) {
 }
 
 fn serve(room: &Room) {
-    room.unqueue();
-    let (members, next) = room.members_from(0);
-    assert_eq!(next, None);
-    room.serve(&members, 1_000);
+    let mut from = Some(0);
+    while let Some(at) = from {
+        let (members, next) = room.members_from(at);
+        room.serve(&members, 1_000);
+        from = next;
+    }
 }
 
 #[test]

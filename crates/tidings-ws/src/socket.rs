@@ -59,7 +59,10 @@ pub struct Socket<S> {
     window: Option<Window>,
     decoder: Decoder,
     closing: Closing,
-    /// What was read and not decoded yet: what followed a message in one read.
+    /// What followed a message in one read, if that was whole as well. Of a message that was not the decoder has what
+    /// came.
+    ahead: Option<Result<Message, ProtocolError>>,
+    /// What was read behind that, and not decoded yet.
     rest: BytesMut,
     out: Outgoing,
     unflushed: bool,
@@ -107,6 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             window: None,
             decoder: Decoder::new(role, LIMITS),
             closing: Closing::new(),
+            ahead: None,
             rest: BytesMut::new(),
             out: Outgoing::default(),
             unflushed: false,
@@ -199,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// }
     /// ```
     pub fn has_more(&self) -> bool {
-        !self.rest.is_empty()
+        self.ahead.is_some() || !self.rest.is_empty()
     }
 
     /// How the connection ended, once the stream has ended.
@@ -222,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Socket<S> {
         let shared = this.wakers.wait(Half::Reader, cx.waker());
         let cx = &mut Context::from_waker(shared.as_ref().unwrap_or(cx.waker()));
         loop {
-            let at_hand = !this.rest.is_empty() && this.closing.phase() == Phase::Open;
+            let at_hand = this.has_more() && this.closing.phase() == Phase::Open;
             // What is answered to messages of one read may go out at once.
             if !at_hand {
                 this.write_on(cx);
@@ -231,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Socket<S> {
             if this.closing.phase() == Phase::Done {
                 return Poll::Ready(this.failure.take().map(Err));
             }
-            let message = if this.rest.is_empty() { ready!(this.poll_read(cx)) } else { this.next_of_rest() };
+            let message = if this.has_more() { this.next_at_hand() } else { ready!(this.poll_read(cx)) };
             if let Some(message) = message {
                 // The caller may be done with the socket, so the answer to a ping or close goes out first.
                 if this.pong.is_some() || this.closing.phase() != Phase::Open {

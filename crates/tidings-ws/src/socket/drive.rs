@@ -70,7 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.failure = Some(failure);
         }
         self.closing.ended();
-        self.rest = BytesMut::new();
+        self.drop_rest();
         // Whoever flushes learns that it was in vain.
         self.unflushed |= !self.out.is_empty();
         self.out.clear();
@@ -136,8 +136,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
+    /// What was read before is of no interest any more.
+    fn drop_rest(&mut self) {
+        self.ahead = None;
+        self.rest = BytesMut::new();
+    }
+
     /// The next message from what was read before.
-    pub(super) fn next_of_rest(&mut self) -> Option<Message> {
+    pub(super) fn next_at_hand(&mut self) -> Option<Message> {
+        if let Some(ahead) = self.ahead.take() {
+            return self.judge(ahead.map(Some));
+        }
         let mut rest = mem::take(&mut self.rest);
         let mut input = &mut rest[..];
         let result = self.decoder.decode(&mut input).map(|incoming| incoming.map(Message::from));
@@ -177,7 +186,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 }
             } else {
                 let result = self.decoder.decode(&mut input).map(|incoming| incoming.map(Message::from));
-                self.rest.extend_from_slice(input);
+                if !input.is_empty() {
+                    // Mostly the beginning of a large message, which the decoder keeps without another copy.
+                    self.ahead =
+                        self.decoder.decode(&mut input).map(|next| next.map(Message::from)).transpose();
+                    self.rest.extend_from_slice(input);
+                }
                 return Poll::Ready(self.judge(result));
             }
             Poll::Ready(None)
@@ -207,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if let Some(frame) = answer {
             self.put(Message::Close(frame));
         }
-        self.rest = BytesMut::new();
+        self.drop_rest();
         self.stand_down();
         result.map_err(|error| self.failure = Some(error.into())).ok().flatten()
     }

@@ -32,7 +32,8 @@ impl Tcp {
         &self.0
     }
 
-    fn stream(&self) -> &TcpStream {
+    /// The stream.
+    pub fn stream(&self) -> &TcpStream {
         &self.0.0
     }
 
@@ -90,7 +91,11 @@ impl AsyncRead for Tcp {
 
 impl AsyncWrite for Tcp {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(cx, |stream| stream.try_write(buf))
+        // Mostly it can be written, which tokio need not be asked.
+        match self.0.offer(buf) {
+            Ok(0) if !buf.is_empty() => self.poll(cx, |stream| stream.try_write(buf)),
+            written => Poll::Ready(written),
+        }
     }
 
     fn poll_write_vectored(

@@ -25,7 +25,7 @@ pub struct Upgraded(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Tcp(TcpStream),
+    Tcp(Tcp),
     /// Boxed, so that the usual case is small.
     Other(Box<TokioIo<hyper::upgrade::Upgraded>>),
 }
@@ -41,13 +41,13 @@ impl Upgraded {
                 Err(upgraded) => return (Self(Inner::Other(Box::new(TokioIo::new(upgraded)))), Bytes::new()),
             },
         };
-        (Self(Inner::Tcp(stream)), read)
+        (Self(Inner::Tcp(Tcp::new(stream))), read)
     }
 
     /// Takes it apart for the endpoint, which lends the writing half.
     pub(crate) fn into_io(self) -> Io {
         match self.0 {
-            Inner::Tcp(stream) => Io::Tcp(Tcp::new(stream)),
+            Inner::Tcp(stream) => Io::Tcp(stream),
             Inner::Other(stream) => Io::Other(stream),
         }
     }
@@ -55,7 +55,7 @@ impl Upgraded {
     /// The peer's address, if this is a TCP connection of its own. Behind a proxy it is the proxy's.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
-            Inner::Tcp(stream) => stream.peer_addr().ok(),
+            Inner::Tcp(stream) => stream.stream().peer_addr().ok(),
             Inner::Other(_) => None,
         }
     }

@@ -7,7 +7,7 @@ use tidings::{From, Hub, Limits, gate};
 use tidings_testkit::{Server, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::sleep,
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
@@ -84,7 +84,10 @@ async fn a_peer_that_takes_nothing_is_dropped_although_it_talks() {
     let mut limits = Limits::default();
     (limits.heartbeat, limits.idle) = (Duration::from_millis(200), Duration::from_millis(600));
     let server = Server::with_hub(Hub::builder().gate(gate::open()).limits(limits).build()).await;
-    let mut stream = TcpStream::connect(server.address()).await.expect("connected");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // What the kernel takes in the client's place is taken.
+    socket.set_recv_buffer_size(16 << 10).expect("a small buffer");
+    let mut stream = socket.connect(server.address()).await.expect("connected");
     let request = "GET /realtime/ws?room=r HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(request.as_bytes()).await.expect("sent");

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
@@ -98,7 +98,10 @@ async fn carry(
     mut weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
     let cuts = weather.borrow_and_update().cuts;
-    let upstream = TcpStream::connect(server).await?;
+    let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Else the kernel would take tens of megabytes while the tap is frozen.
+    socket.set_recv_buffer_size(256 << 10)?;
+    let upstream = socket.connect(server).await?;
     for stream in [&client, &upstream] {
         stream.set_nodelay(true)?;
         // Closing is then a reset, unless the end of the stream was passed on before.

@@ -151,9 +151,15 @@ pub(crate) struct Autobahn {
 /// Measure, in release builds; give `--help` after the name for what each can be told
 ///
 /// Nothing here is judged: figures mean something beside others of the same run. What they were is in the README of the
-/// crate concerned, with the command.
+/// crate concerned or in `crates/tidings-bench/RESULTS.md`, with the command.
+///
+/// What has the floor for a comparison (a raw `write()` loop) needs a load generator and the floor itself: the folders that
+/// TIDINGS_LOADGEN and TIDINGS_PEERS name, or that stand beside the checkout as `../shared/loadgen` and `../shared/peers`.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
+    /// Install what other servers need, and measure those too
+    #[arg(long)]
+    pub(crate) peers: bool,
     /// What to measure
     #[arg(value_enum)]
     pub(crate) what: What,
@@ -169,4 +175,18 @@ pub(crate) enum What {
     Idle,
     /// Echo servers of several WebSocket libraries, side by side
     Echo,
+    /// One room that everybody hears, beside the floor
+    Fanout,
+    /// The same with 256 messages under way
+    Burst,
+    /// A tenth of the subscribers stops reading
+    Slow,
+    /// Connections that come and go
+    Churn,
+    /// Round trips
+    Pingpong,
+    /// Connections that are held, and the memory of the server
+    Held,
+    /// The hot pieces, one by one
+    Pieces,
 }

@@ -11,6 +11,7 @@ mod interop;
 mod js;
 mod loom;
 mod npm;
+mod python;
 mod run;
 mod setup;
 mod test;

@@ -16,6 +16,10 @@ pub(crate) enum Tool {
     Chromium,
     Python,
     Cxx,
+    /// nginx with its module nchan
+    Nchan,
+    /// What the bindings of uWebSockets need
+    Libuv,
 }
 
 /// Makes sure that a tool is there. Installs it with `CI` set or as root on Debian, else fails with the line to type.
@@ -63,6 +67,8 @@ impl Tool {
             Self::Chromium => format!("chromium (looked for {})", chromium()),
             Self::Python => "python 3.11 or newer with venv".to_owned(),
             Self::Cxx => "a C++ compiler (looked for what CXX names, or c++)".to_owned(),
+            Self::Nchan => format!("nginx with nchan (looked for {NCHAN})"),
+            Self::Libuv => "libuv".to_owned(),
         }
     }
 
@@ -84,6 +90,11 @@ impl Tool {
                 Cmd::new("python3", &["-c", check]).probe().is_some()
             }
             Self::Cxx => Cmd::new(&cxx(), &["--version"]).probe().is_some(),
+            Self::Nchan => Path::new(NCHAN).is_file(),
+            Self::Libuv => {
+                let check = "import ctypes; ctypes.CDLL('libuv.so.1')";
+                Cmd::new("python3", &["-c", check]).probe().is_some()
+            }
         }
     }
 
@@ -102,9 +113,14 @@ impl Tool {
             Self::Chromium => apt(&["chromium"]),
             Self::Python => apt(&["python3", "python3-venv"]),
             Self::Cxx => apt(&["g++"]),
+            Self::Nchan => apt(&["nginx", "libnginx-mod-nchan"]),
+            Self::Libuv => apt(&["libuv1"]),
         }
     }
 }
+
+/// Where Debian has the module.
+pub(crate) const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 fn apt(packages: &[&str]) -> Vec<Cmd> {
     // Through `env`, since sudo keeps no variables.

@@ -31,6 +31,9 @@ struct Options {
     /// Bytes of one command.
     #[arg(long, value_name = "BYTES")]
     message: Option<usize>,
+    /// Serve by axum, which hands no connection over.
+    #[arg(long)]
+    axum: bool,
 }
 
 impl Options {
@@ -60,6 +63,10 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("listening on http://{}/realtime/", listener.local_addr()?);
+    if options.axum {
+        axum::serve(listener, axum::Router::new().fallback_service(service)).await?;
+        return Ok(());
+    }
     let stop = async {
         if let Err(error) = tokio::signal::ctrl_c().await {
             eprintln!("cannot wait for SIGINT, so stopping now: {error}");

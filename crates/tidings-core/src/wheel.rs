@@ -168,12 +168,11 @@ impl Shared {
         }
     }
 
+    /// The entries stay: an alarm that is looked at again takes its own for still there.
     fn wake_all(&self) {
         let mut woken = Vec::new();
         for slot in &self.slots {
-            let all = std::mem::take(&mut *slot.lock());
-            self.entries.fetch_sub(all.len(), SeqCst);
-            woken.extend(all.into_iter().map(|(_, entry)| entry.waker));
+            woken.extend(slot.lock().iter().map(|(_, entry)| entry.waker.clone()));
         }
         woken.into_iter().for_each(Waker::wake);
     }

@@ -99,6 +99,26 @@ fn a_wheel_outlives_the_runtime_that_turned_it() {
     assert!(!wheel.shared.driven.load(SeqCst), "whoever polls next sets it going again");
 }
 
+#[test]
+fn an_alarm_of_another_runtime_rings_when_the_one_that_turned_the_wheel_has_ended() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let wheel = first.block_on(async { Wheel::new(20 * SECOND) });
+    let mut turning = wheel.alarm();
+    first.block_on(set(&mut turning, 40));
+    let mut alarm = wheel.alarm();
+    second.block_on(set(&mut alarm, 40));
+    drop(first);
+    let rang = second.block_on(async {
+        let start = Instant::now();
+        // Something else looks at it in the end, so that the test has one.
+        let _ = tokio::time::timeout(100 * SECOND, poll_fn(|cx| alarm.poll(cx, 40))).await;
+        start.elapsed()
+    });
+    assert!(rang <= 41 * SECOND, "whoever looks again finds its place in the wheel, which turns: {rang:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_alarm_is_lost_when_many_are_set_and_put_off_at_once() {
     let wheel = Wheel::new(Duration::from_millis(1));

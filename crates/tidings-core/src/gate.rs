@@ -40,6 +40,12 @@ pub trait Gate: Send + Sync + 'static {
 /// Who a session belongs to: a user name, and whatever the gate wants to remember. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Identity {
+    /// None: nobody in particular. Behind one pointer, for every session has an identity.
+    known: Option<Arc<Known>>,
+}
+
+#[derive(Clone, Default)]
+struct Known {
     user: Option<Arc<str>>,
     claims: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -52,31 +58,31 @@ impl Identity {
 
     /// A named user.
     pub fn user(name: &str) -> Self {
-        Self { user: Some(name.into()), claims: None }
+        Self { known: Some(Arc::new(Known { user: Some(name.into()), claims: None })) }
     }
 
     /// Adds what the gate wants to find again when it is asked about a room.
     #[must_use]
     pub fn with_claims<T: Any + Send + Sync>(mut self, claims: T) -> Self {
-        self.claims = Some(Arc::new(claims));
+        Arc::make_mut(self.known.get_or_insert_default()).claims = Some(Arc::new(claims));
         self
     }
 
     /// The user's name, if it has one.
     pub fn name(&self) -> Option<&str> {
-        self.user.as_deref()
+        self.known.as_ref()?.user.as_deref()
     }
 
     /// What [`with_claims`](Self::with_claims) was given, if it has this type.
     pub fn claims<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.claims.as_deref()?.downcast_ref()
+        self.known.as_ref()?.claims.as_deref()?.downcast_ref()
     }
 }
 
 impl fmt::Debug for Identity {
     /// Shows the name alone: claims may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Identity").field(&self.user).finish()
+        f.debug_tuple("Identity").field(&self.name()).finish()
     }
 }
 

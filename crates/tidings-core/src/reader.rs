@@ -6,7 +6,8 @@ use crate::{
     broker::{ReadFrom, Slice},
     ring::{Place, Ring},
 };
-use std::{collections::VecDeque, sync::Arc};
+use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A reader of one room. Live, replay and resume are the same thing to it: it stands at a cursor, takes what the
 /// [`Ring`] holds after it, and asks for a range read of the broker's history where the ring cannot say.
@@ -17,16 +18,23 @@ use std::{collections::VecDeque, sync::Arc};
 pub struct Reader {
     kind: Kind,
     cursor: Position,
+    /// Boxed, because there are as many readers as members, and one that has everything has nothing under way.
+    pending: Option<Box<Pending>>,
+    /// Whether it had caught up with the room once; if it falls off the history then, it was too slow.
+    live: bool,
+    end: End,
+}
+
+/// What a reader has under way.
+#[derive(Debug, Default)]
+struct Pending {
     /// A gap to be told before anything else, and where things go on. The cursor stays before it until it is
     /// told, or a client cut off in between would never know.
     gap: Option<(GapReason, Position)>,
-    /// A few messages taken at once, about to be given.
-    taken: VecDeque<Arc<Message>>,
-    /// Whether it had caught up with the room once; if it falls off the history then, it was too slow.
-    live: bool,
+    /// A few messages taken at once, about to be given, from the end.
+    taken: SmallVec<[Arc<Message>; 2]>,
     /// The cursor and the head of the ring when the reader was found to be ahead of it, and asked the history.
     ahead: Option<(Position, Position)>,
-    end: End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,15 +98,7 @@ impl Reader {
 
     /// A reader that begins with the answer to a range read.
     pub fn begin_with(kind: Kind, read: ReadFrom, slice: Slice, bytes: usize) -> Self {
-        let mut reader = Self {
-            kind,
-            cursor: slice.start,
-            gap: None,
-            taken: VecDeque::new(),
-            live: false,
-            ahead: None,
-            end: End::No,
-        };
+        let mut reader = Self { kind, cursor: slice.start, pending: None, live: false, end: End::No };
         if let ReadFrom::After(cursor) = read {
             reader.cursor = cursor;
         }
@@ -109,18 +109,18 @@ impl Reader {
     fn at(kind: Kind, cursor: Position, ring: &Ring) -> Self {
         let ended = cursor == ring.head() && ring.newest().is_some_and(|newest| newest.event().is_last());
         let end = if ended { End::Due } else { End::No };
-        Self { kind, cursor, gap: None, taken: VecDeque::new(), live: false, ahead: None, end }
+        Self { kind, cursor, pending: None, live: false, end }
     }
 
     /// A reader that had everything up to `cursor`.
     pub(crate) fn standing(kind: Kind, cursor: Position) -> Self {
-        Self { kind, cursor, gap: None, taken: VecDeque::new(), live: true, ahead: None, end: End::No }
+        Self { kind, cursor, pending: None, live: true, end: End::No }
     }
 
     /// Whether it has everything there was when it last looked, so that [`standing`](Self::standing) at its cursor
     /// would be the same.
     pub(crate) fn is_standing(&self) -> bool {
-        let nothing = self.gap.is_none() && self.taken.is_empty() && self.ahead.is_none();
+        let nothing = self.pending.as_ref().is_none_or(|pending| pending.is_empty());
         self.live && nothing && self.end != End::Due
     }
 
@@ -139,12 +139,12 @@ impl Reader {
 
     /// Whether the next thing given is a gap.
     pub fn is_before_gap(&self) -> bool {
-        self.gap.is_some()
+        self.pending.as_ref().is_some_and(|pending| pending.gap.is_some())
     }
 
     /// Whether the next thing given is that the room has ended.
     pub fn is_end_due(&self) -> bool {
-        self.end == End::Due && self.gap.is_none()
+        self.end == End::Due && !self.is_before_gap()
     }
 
     /// Whether the room's last message was given, and that it was the last.
@@ -154,12 +154,18 @@ impl Reader {
 
     /// Whether nothing is left but to say that the room has ended, if that.
     pub fn is_at_end(&self) -> bool {
-        self.end != End::No && self.gap.is_none() && self.taken.is_empty()
+        self.end != End::No && !self.has_something()
+    }
+
+    /// Whether there is a gap or a message to give.
+    fn has_something(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.gap.is_some() || !pending.taken.is_empty())
     }
 
     /// What is next of that which is at hand. The cursor moves past it.
     pub fn give(&mut self) -> Option<Given> {
-        if let Some((reason, id)) = self.gap.take() {
+        let gap = self.pending.as_mut().and_then(|pending| pending.gap.take());
+        if let Some((reason, id)) = gap {
             self.cursor = id;
             return Some(Given::Gap { id, reason });
         }
@@ -167,7 +173,7 @@ impl Reader {
             self.end = End::Told;
             return Some(Given::End { id: self.cursor });
         }
-        let message = self.taken.pop_front()?;
+        let message = self.pending.as_mut()?.taken.pop()?;
         self.cursor = message.position();
         self.end = if message.event().is_last() { End::Due } else { End::No };
         Some(Given::Message(message))
@@ -176,16 +182,20 @@ impl Reader {
     /// Takes what the ring has after the cursor, up to a few messages and about `bytes` of them. Must be called
     /// when there is nothing left to give.
     pub fn fill(&mut self, ring: &Ring, bytes: usize) -> Fill {
-        if self.gap.is_some() || self.end == End::Due || !self.taken.is_empty() {
+        if self.has_something() || self.end == End::Due {
             return Fill::Some;
         }
         let newest = ring.len().saturating_sub(1);
         let from = match (self.kind, ring.locate(self.cursor)) {
             // It has been on a node that was ahead of this one, and waits, for it never goes back; or the history
             // was cut short behind it. The broker knows, and is asked once for each head.
-            (_, Place::Newer) if self.ahead == Some((self.cursor, ring.head())) => return Fill::Nothing,
             (_, Place::Newer) => {
-                self.ahead = Some((self.cursor, ring.head()));
+                let ahead = Some((self.cursor, ring.head()));
+                let known = &mut self.pending.get_or_insert_default().ahead;
+                if *known == ahead {
+                    return Fill::Nothing;
+                }
+                *known = ahead;
                 return Fill::Read(ReadFrom::After(self.cursor));
             }
             (Kind::Log | Kind::Ephemeral, Place::At(at)) => at,
@@ -194,22 +204,24 @@ impl Reader {
             (Kind::Latest, Place::Older) => newest,
             (_, Place::Older | Place::Foreign) => return Fill::Read(ReadFrom::After(self.cursor)),
         };
-        self.ahead = None;
+        let mut taken = SmallVec::new();
         let mut weight = 0;
         for message in ring.messages(from).take(PIECE) {
-            self.taken.push_back(Arc::clone(message));
+            taken.push(Arc::clone(message));
             weight += message.event().weight();
             if weight >= bytes {
                 break;
             }
         }
-        if weight > 0 {
-            return Fill::Some;
+        if taken.is_empty() {
+            self.live = true;
+            self.pending = None;
+            return Fill::Nothing;
         }
-        self.live = true;
-        // An idle reader holds no buffer.
-        self.taken = VecDeque::new();
-        Fill::Nothing
+        taken.reverse();
+        let pending = self.pending.get_or_insert_default();
+        (pending.taken, pending.ahead) = (taken, None);
+        Fill::Some
     }
 
     /// Takes the answer to a range read after the cursor; of its messages about `bytes`, for the rest can be read
@@ -223,14 +235,16 @@ impl Reader {
         if let Some(last) = enough.filter(|_| self.kind != Kind::Latest) {
             slice.messages.truncate(last + 1);
         }
-        self.gap = self.gap_before(slice.start);
-        if self.gap.is_none() {
+        let gap = self.gap_before(slice.start);
+        if gap.is_none() {
             self.cursor = slice.start;
         }
-        self.taken = slice.messages.into();
+        slice.messages.reverse();
         if self.kind == Kind::Latest {
-            self.taken.drain(..self.taken.len().saturating_sub(1));
+            slice.messages.truncate(1);
         }
+        let pending = self.pending.get_or_insert_default();
+        (pending.gap, pending.taken) = (gap, slice.messages.into());
     }
 
     /// What must be told before going on from `start`.
@@ -247,6 +261,12 @@ impl Reader {
             (_, false) => GapReason::Epoch,
         };
         Some((reason, start))
+    }
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.gap.is_none() && self.taken.is_empty() && self.ahead.is_none()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The server's half of one live attachment.
 
+mod agenda;
 mod batch;
 mod direct;
 mod mailbox;
@@ -16,18 +17,18 @@ pub use work::{JoinError, Joined, PublishError};
 
 use crate::reader::Reader;
 use crate::{
-    CloseReason, Command, CommandError, From, Identity, Notice, RoomName, Transport, hub::Node,
+    CloseReason, Command, CommandError, From, Identity, Limits, Notice, RoomName, Transport, hub::Node,
     transport::Standing,
 };
+use agenda::Agenda;
 use bytes::Bytes;
 use std::{
-    collections::VecDeque,
     fmt,
     sync::Arc,
     task::{Context, Poll},
 };
 use subscription::Next;
-use work::{Done, Work};
+use work::Done;
 
 /// The server's half of one live attachment: one WebSocket, one event stream, one long-poll.
 ///
@@ -43,12 +44,7 @@ pub struct Session {
     /// None: the application's own session, asked at no gate.
     identity: Option<Identity>,
     subscriptions: Subscriptions,
-    /// Subscriptions with something to read, in turn.
-    ready: VecDeque<usize>,
-    /// Notices not yet taken. Bounded, because no command is taken before the last one is done.
-    outbox: VecDeque<Notice>,
-    /// The command under way: one at a time, so that a client's commands are done in order.
-    work: Option<Work>,
+    agenda: Agenda,
     ended: Option<CloseReason>,
 }
 
@@ -63,9 +59,7 @@ impl Session {
             lent: false,
             identity,
             subscriptions: Subscriptions::default(),
-            ready: VecDeque::new(),
-            outbox: VecDeque::new(),
-            work: None,
+            agenda: Agenda::default(),
             ended: None,
         }
     }
@@ -93,20 +87,20 @@ impl Session {
         .await
         .inspect_err(|_| self.subscriptions.release(key))?;
         let joined = entered.joined();
-        self.outbox.push_back(joined.clone().notice(None));
+        self.agenda.say(joined.clone().notice(None));
         self.admit(key, entered);
         Ok(joined)
     }
 
     /// Says something to the client, before what it has not yet been told.
     pub fn tell(&mut self, notice: Notice) {
-        self.outbox.push_back(notice);
+        self.agenda.say(notice);
     }
 
     /// Whether the session takes a command now. If not, the owner should stop reading from its client until
     /// [`poll_batch`](Self::poll_batch) has brought the answer to the last one.
     pub fn is_idle(&self) -> bool {
-        self.work.is_none() && self.outbox.len() < OUTBOX
+        !self.agenda.is_working() && self.agenda.notices() < OUTBOX
     }
 
     /// Begins to do a command; the answer comes with [`poll_batch`](Self::poll_batch).
@@ -119,12 +113,12 @@ impl Session {
             Command::Join { reference, room, from } => self.receive_join(reference, room, from),
             Command::Leave { reference, room } => {
                 self.subscriptions.remove_room(&room);
-                self.outbox.push_back(Notice::Left { reference, room });
+                self.agenda.say(Notice::Left { reference, room });
             }
-            Command::Ping { reference } => self.outbox.push_back(Notice::Pong { reference }),
+            Command::Ping { reference } => self.agenda.say(Notice::Pong { reference }),
             command => {
                 let work = work::perform(Arc::clone(&self.node), self.identity.clone(), command);
-                self.work = Some(Box::pin(async { Done::Notice(work.await) }));
+                self.agenda.todo().work = Some(Box::pin(async { Done::Notice(work.await) }));
             }
         }
     }
@@ -135,12 +129,12 @@ impl Session {
     /// If the session is not [idle](Self::is_idle).
     pub fn refuse(&mut self, error: CommandError) {
         assert!(self.is_idle(), "a session takes a command when it is idle");
-        self.outbox.push_back(error.into());
+        self.agenda.say(error.into());
     }
 
     /// Whether the client has been told of every room it is in that it has ended.
     pub fn has_ended(&self) -> bool {
-        self.outbox.is_empty() && self.subscriptions.all(Reader::has_ended)
+        self.agenda.notices() == 0 && self.subscriptions.all(Reader::has_ended)
     }
 
     /// Whether every room has ended before the place where the client came back: it has everything.
@@ -163,6 +157,11 @@ impl Session {
         Standing { session: &self.subscriptions }
     }
 
+    /// The limits of the hub.
+    pub fn limits(&self) -> &Limits {
+        &self.node.limits
+    }
+
     /// The transport.
     pub fn transport(&self) -> &dyn Transport {
         &**self.mailbox.transport()
@@ -175,9 +174,9 @@ impl Session {
     /// Nothing happens where it cannot be: a command is under way, or messages need a
     /// [mark](Transport::mark) of the session's own, or the rooms are many.
     pub fn lend(&mut self, outlet: &Arc<impl Outlet>) {
-        let idle = self.ended.is_none() && self.outbox.is_empty() && self.ready.is_empty();
+        let idle = self.ended.is_none() && self.agenda.put_away();
         let rooms = self.subscriptions.len();
-        if !idle || self.work.is_some() || rooms == 0 || rooms > LENT || self.transport().marks() {
+        if !idle || rooms == 0 || rooms > LENT || self.transport().marks() {
             return;
         }
         if self.subscriptions.are_standing() {
@@ -206,7 +205,7 @@ impl Session {
             self.end(reason);
         }
         // What is in the outbox belongs to what went before it.
-        while !batch.is_full() || !self.outbox.is_empty() {
+        while !batch.is_full() || self.agenda.notices() > 0 {
             match self.poll_item(cx) {
                 Poll::Ready(Ok(item)) => self.put(&item, batch),
                 Poll::Ready(Err(reason)) if batch.is_empty() => return Poll::Ready(Step::End(reason)),
@@ -245,35 +244,35 @@ impl Session {
     /// The next thing for the client; the cursors have moved past it. Or why there is nothing any more.
     pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, CloseReason>> {
         loop {
-            if let Some(notice) = self.outbox.pop_front() {
-                if self.outbox.is_empty() {
-                    // Rarely used, and place for four is a quarter of a kilobyte.
-                    self.outbox = VecDeque::new();
-                }
+            let todo = self.agenda.todo();
+            if let Some(notice) = todo.outbox.pop_front() {
                 return Poll::Ready(Ok(Item::Notice(notice)));
             }
             if let Some(reason) = self.ended {
                 return Poll::Ready(Err(reason));
             }
-            if self.poll_work(cx) {
+            if let Poll::Ready(done) = todo.poll_work(cx) {
+                self.take_in(done);
                 continue;
             }
-            if let Some(&key) = self.ready.front() {
+            if let Some(&key) = todo.ready.front() {
                 match self.subscriptions.next(key, &self.node) {
                     Next::Item(item) => {
-                        self.outbox.extend(self.subscriptions.take_end(key));
+                        todo.outbox.extend(self.subscriptions.take_end(key));
                         return Poll::Ready(Ok(item));
                     }
-                    Next::Turn => self.ready.rotate_left(1),
-                    Next::Nothing => drop(self.ready.pop_front()),
+                    Next::Turn => todo.ready.rotate_left(1),
+                    Next::Read => todo.reading.extend(todo.ready.pop_front()),
+                    Next::Nothing => drop(todo.ready.pop_front()),
                 }
                 continue;
             }
-            let read = self.subscriptions.poll_reads(cx, &mut self.ready);
-            let told = self.mailbox.take(&mut self.ready, cx.waker());
+            let read = self.subscriptions.poll_reads(cx, self.node.limits.batch, todo);
+            let told = self.mailbox.take(&mut todo.ready, cx.waker());
             if let Some(reason) = told.close {
                 self.end(reason);
             } else if !told.some && !read {
+                self.agenda.put_away();
                 return Poll::Pending;
             }
         }
@@ -281,31 +280,27 @@ impl Session {
 
     fn end(&mut self, reason: CloseReason) {
         self.ended = Some(reason);
-        self.outbox.push_back(reason.notice());
+        self.agenda.say(reason.notice());
     }
 
-    /// Whether the command under way came to its end.
-    fn poll_work(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(work) = &mut self.work else { return false };
-        let Poll::Ready(done) = work.as_mut().poll(cx) else { return false };
-        self.work = None;
+    /// Takes in what came of the command that was under way.
+    fn take_in(&mut self, done: Done) {
         match done {
-            Done::Notice(notice) => self.outbox.push_back(notice),
+            Done::Notice(notice) => self.agenda.say(notice),
             Done::Entered { key, reference, result: Ok(entered) } => {
-                self.outbox.push_back(entered.joined().notice(reference));
+                self.agenda.say(entered.joined().notice(reference));
                 self.admit(key, entered);
             }
             Done::Entered { key, reference, result: Err(error) } => {
                 self.subscriptions.release(key);
-                self.outbox.push_back(error.notice(reference));
+                self.agenda.say(error.notice(reference));
             }
         }
-        true
     }
 
     fn receive_join(&mut self, reference: Option<u64>, room: RoomName, from: From) {
         if let Some(joined) = self.subscriptions.joined(&room) {
-            self.outbox.push_back(joined.notice(reference));
+            self.agenda.say(joined.notice(reference));
             return;
         }
         match self.reserve() {
@@ -318,15 +313,15 @@ impl Session {
                     room,
                     from,
                 );
-                self.work =
-                    Some(Box::pin(async move { Done::Entered { key, reference, result: entered.await } }));
+                let work = async move { Done::Entered { key, reference, result: entered.await } };
+                self.agenda.todo().work = Some(Box::pin(work));
             }
-            Err(error) => self.outbox.push_back(error.notice(reference)),
+            Err(error) => self.agenda.say(error.notice(reference)),
         }
     }
 
     fn reserve(&mut self) -> Result<usize, JoinError> {
-        if self.work.is_none() {
+        if !self.agenda.is_working() {
             // A call of `join` whose future was dropped left its slot behind.
             self.subscriptions.sweep();
         }
@@ -338,8 +333,8 @@ impl Session {
     }
 
     fn admit(&mut self, key: usize, entered: work::Entered) {
-        self.subscriptions.fill(key, entered, self.node.limits.batch);
-        self.ready.push_back(key);
+        self.subscriptions.fill(key, entered);
+        self.agenda.todo().ready.push_back(key);
     }
 }
 
@@ -363,3 +358,22 @@ impl fmt::Debug for Session {
 const LENT: usize = 32;
 /// Notices that may wait before no more commands are taken.
 const OUTBOX: usize = 16;
+
+#[cfg(all(test, not(tidings_loom), target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// Each connection has one of each, and a server many that are idle. What is needed rarely is boxed.
+    #[test]
+    fn an_idle_session_is_small() {
+        let sizes = [
+            ("the session", size_of::<Session>(), 120),
+            ("what it has lent and is told", size_of::<Mailbox>(), 136),
+            ("its place in a room", Subscriptions::SLOT, 56),
+            ("its alarm", size_of::<crate::Alarm>(), 40),
+        ];
+        for (what, size, most) in sizes {
+            assert!(size <= most, "{what} has {size} bytes");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use crate::sync::Mutex;
 use slab::Slab;
 use std::{
     fmt,
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -26,7 +27,8 @@ pub struct Wheel {
 }
 
 struct Shared {
-    tick: Duration,
+    /// In nanoseconds.
+    tick: u64,
     start: Instant,
     /// The tick that it is, while the wheel turns.
     now: AtomicU64,
@@ -46,8 +48,8 @@ struct Entry {
 /// A task's place in a [`Wheel`]. Dropping it gives the place up.
 pub struct Alarm {
     wheel: Wheel,
-    /// Where the waker is, if it is anywhere: the tick and the place in its slot.
-    set: Option<(u64, usize)>,
+    /// Where the waker is, if it is anywhere: the tick, which is none that has been, and the place in its slot.
+    set: Option<(NonZeroU64, usize)>,
     waker: Option<Waker>,
 }
 
@@ -57,7 +59,7 @@ impl Wheel {
     pub fn new(shortest: Duration) -> Self {
         let tick = (shortest / 16).clamp(Duration::from_millis(1), Duration::from_secs(1));
         let shared = Shared {
-            tick,
+            tick: tick.as_nanos() as u64,
             start: Instant::now(),
             now: AtomicU64::new(0),
             emptied: AtomicU64::new(0),
@@ -75,8 +77,7 @@ impl Wheel {
 
     /// A duration in ticks, rounded up.
     pub fn ticks(&self, duration: Duration) -> u64 {
-        ticks(duration, self.shared.tick)
-            + u64::from(!duration.as_nanos().is_multiple_of(self.shared.tick.as_nanos()))
+        nanos(duration).map_or(NEVER, |nanos| nanos.div_ceil(self.shared.tick))
     }
 
     /// An alarm that is not set.
@@ -99,13 +100,14 @@ impl Alarm {
         }
         // Farther than the wheel reaches is looked at again when it has turned.
         let due = at.min(now + SLOTS as u64 - 1);
-        let stays = self.set.is_some_and(|(set, _)| now < set && set <= due)
+        let stays = self.set.is_some_and(|(set, _)| (now + 1..=due).contains(&set.get()))
             && self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if stays {
             return Poll::Pending;
         }
         self.unset();
-        self.set = Some((due, self.wheel.shared.insert(due, cx.waker().clone())));
+        let insert = |at| (at, self.wheel.shared.insert(due, cx.waker().clone()));
+        self.set = NonZeroU64::new(due).map(insert);
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
@@ -125,7 +127,7 @@ impl Alarm {
 
     fn unset(&mut self) {
         let Some((at, key)) = self.set.take() else { return };
-        let shared = &self.wheel.shared;
+        let (at, shared) = (at.get(), &self.wheel.shared);
         let mut slot = shared.slot(at).lock();
         // It may have been taken out, and its place may be another's, which is for a later tick.
         if slot.get(key).is_some_and(|entry| entry.at == at) {
@@ -144,7 +146,7 @@ impl Drop for Alarm {
 
 impl Shared {
     fn clock(&self) -> u64 {
-        ticks(self.start.elapsed(), self.tick)
+        nanos(self.start.elapsed()).map_or(NEVER, |nanos| nanos / self.tick)
     }
 
     fn slot(&self, at: u64) -> &Mutex<Slab<Entry>> {
@@ -198,8 +200,9 @@ fn shrink(slot: &mut Slab<Entry>) {
     }
 }
 
-fn ticks(duration: Duration, tick: Duration) -> u64 {
-    (duration.as_nanos() / tick.as_nanos()).min(NEVER.into()) as u64
+/// None of what is centuries. A division of 128 bits would cost more than the rest of a look at an alarm.
+fn nanos(duration: Duration) -> Option<u64> {
+    duration.as_nanos().try_into().ok()
 }
 
 /// The right to turn a wheel; given up with the task, also if its runtime ends.
@@ -220,7 +223,7 @@ impl Drop for Driving {
 
 async fn drive(mut driving: Driving) {
     let shared = Arc::clone(&driving.shared);
-    let mut interval = interval(shared.tick);
+    let mut interval = interval(Duration::from_nanos(shared.tick));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut woken = Vec::new();
     while driving.ours {
@@ -238,7 +241,10 @@ async fn drive(mut driving: Driving) {
 impl fmt::Debug for Wheel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shared { tick, entries, .. } = &*self.shared;
-        f.debug_struct("Wheel").field("tick", tick).field("entries", entries).finish_non_exhaustive()
+        f.debug_struct("Wheel")
+            .field("tick", &Duration::from_nanos(*tick))
+            .field("entries", entries)
+            .finish_non_exhaustive()
     }
 }
 

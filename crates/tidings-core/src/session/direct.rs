@@ -32,15 +32,15 @@ struct Loan {
     outlet: Option<Arc<dyn Outlet>>,
     /// By the serial number of the room; a session is in a room once at most.
     cursors: SmallVec<[(u64, Position); 1]>,
-    /// The rest of what was written in part; it comes before all else.
-    cut: Bytes,
+    /// The rest of what was written in part; it comes before all else. Boxed, because that is rare.
+    cut: Option<Box<Bytes>>,
 }
 
 impl Direct {
     /// Begins a loan.
     pub(super) fn lend(&self, outlet: Arc<dyn Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
         let mut loan = self.0.lock();
-        debug_assert!(loan.outlet.is_none() && loan.cut.is_empty(), "what is lent cannot be lent again");
+        debug_assert!(loan.outlet.is_none() && loan.cut.is_none(), "what is lent cannot be lent again");
         loan.outlet = Some(outlet);
         loan.cursors.clear();
         loan.cursors.extend(cursors);
@@ -51,7 +51,7 @@ impl Direct {
         let mut loan = self.0.lock();
         loan.outlet = None;
         loan.cursors.drain(..).for_each(|(room, cursor)| moved(room, cursor));
-        std::mem::take(&mut loan.cut)
+        loan.cut.take().map_or_else(Bytes::new, |cut| *cut)
     }
 
     /// Writes what is new in a room. Answers whether the session need not look for itself.
@@ -72,7 +72,7 @@ impl Direct {
                 Ok(0) | Err(_) => return false,
                 Ok(written) => {
                     *cursor = to;
-                    *cut = bytes.slice(written..);
+                    *cut = Some(Box::new(bytes.slice(written..)));
                     *outlet = None;
                     return false;
                 }

@@ -3,9 +3,10 @@
 use super::direct::{Direct, Outlet};
 use crate::{CloseReason, Position, Transport, hub::Runs, sync::Mutex};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::{collections::VecDeque, fmt, sync::Arc, task::Waker};
 
-/// What rooms tell a session. Bounded by the session's subscriptions: each is on the list once at most.
+/// What rooms tell a session. Bounded by the session's subscriptions: each has one bit.
 #[repr(C)] // what is needed to serve it comes first, and so from memory in two lines of the cache
 pub(crate) struct Mailbox {
     direct: Direct,
@@ -15,9 +16,8 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct State {
-    ready: Vec<usize>,
-    /// A bit for each subscription: whether it is on the list.
-    listed: Vec<u64>,
+    /// A bit for each subscription: whether it has something to read.
+    ready: SmallVec<[u64; 2]>,
     waker: Option<Waker>,
     close: Option<CloseReason>,
 }
@@ -59,15 +59,14 @@ impl Mailbox {
     pub(crate) fn mark(&self, subscription: usize) -> Option<Waker> {
         let mut state = self.state.lock();
         let (word, bit) = (subscription / 64, 1 << (subscription % 64));
-        if state.listed.len() <= word {
-            state.listed.resize(word + 1, 0);
+        if state.ready.len() <= word {
+            state.ready.resize(word + 1, 0);
         }
-        if state.listed[word] & bit != 0 {
-            // Whoever put it there has taken the waker.
+        if state.ready[word] & bit != 0 {
+            // Whoever set it has taken the waker.
             return None;
         }
-        state.listed[word] |= bit;
-        state.ready.push(subscription);
+        state.ready[word] |= bit;
         state.waker.take()
     }
 
@@ -97,14 +96,16 @@ impl Mailbox {
     /// Takes what was told; if nothing, `waker` is woken at the next word. The reason to close stays.
     pub(crate) fn take(&self, ready: &mut VecDeque<usize>, waker: &Waker) -> Told {
         let mut state = self.state.lock();
-        let State { ready: listed, listed: bits, waker: stored, close } = &mut *state;
-        let told = Told { some: !listed.is_empty(), close: *close };
-        if told.some {
-            for subscription in listed.drain(..) {
-                bits[subscription / 64] &= !(1 << (subscription % 64));
-                ready.push_back(subscription);
+        let State { ready: bits, waker: stored, close } = &mut *state;
+        let before = ready.len();
+        for (word, bits) in bits.iter_mut().enumerate() {
+            while *bits != 0 {
+                ready.push_back(word * 64 + bits.trailing_zeros() as usize);
+                *bits &= *bits - 1;
             }
-        } else if !stored.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+        }
+        let told = Told { some: ready.len() > before, close: *close };
+        if !told.some && !stored.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
             *stored = Some(waker.clone());
         }
         told

@@ -1,6 +1,7 @@
 //! A session's cursors.
 
 use super::{
+    agenda::Todo,
     task::Task,
     work::{Entered, Joined},
 };
@@ -11,8 +12,8 @@ use crate::{
     reader::{Fill, Given, Reader},
 };
 use slab::Slab;
+use smallvec::SmallVec;
 use std::{
-    collections::VecDeque,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -25,23 +26,19 @@ use std::{
 pub(crate) struct Subscriptions {
     /// None: a join is under way.
     slots: Slab<Option<Subscription>>,
-    /// By room name, for look-up and for cursors over all rooms.
-    sorted: Vec<(RoomName, usize)>,
-    /// Those that wait for a range read.
-    reading: Vec<usize>,
+    /// By the names of their rooms, for look-up and for cursors over all of them.
+    sorted: SmallVec<[usize; 2]>,
 }
 
 impl std::fmt::Debug for Subscriptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.sorted.iter().map(|(room, _)| room)).finish()
+        f.debug_list().entries(self.rooms()).finish()
     }
 }
 
 struct Subscription {
     membership: Membership,
     reader: Reader,
-    /// Bytes that the reader may have at hand.
-    bytes: usize,
     /// The range read that the reader waits for. A task of its own, for the session may not be polled for a while,
     /// and would keep its turn from others.
     read: Option<Task<Slice>>,
@@ -59,11 +56,17 @@ pub(super) enum Next {
     Item(Item),
     /// It has more; others come first.
     Turn,
+    /// It waits for a range read.
+    Read,
     /// It has nothing, and will be heard of when it has.
     Nothing,
 }
 
 impl Subscriptions {
+    /// Bytes for each room, as the slab has them.
+    #[cfg(test)]
+    pub(super) const SLOT: usize = size_of::<Result<Option<Subscription>, usize>>();
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -72,7 +75,6 @@ impl Subscriptions {
         // Most sessions are in one room, and a vector makes place for four by itself.
         if self.slots.capacity() == 0 {
             self.slots = Slab::with_capacity(1);
-            self.sorted.reserve_exact(1);
         }
         self.slots.insert(None)
     }
@@ -86,28 +88,38 @@ impl Subscriptions {
         self.slots.try_remove(key);
     }
 
-    pub(super) fn fill(&mut self, key: usize, entered: Entered, bytes: usize) {
+    pub(super) fn fill(&mut self, key: usize, entered: Entered) {
         let Entered { membership, reader } = entered;
-        let name = membership.room.name.clone();
-        match self.sorted.binary_search_by(|(room, _)| room.cmp(&name)) {
-            Err(at) => self.sorted.insert(at, (name, key)),
+        match self.find(&membership.room.name) {
+            Err(at) => self.sorted.insert(at, key),
             // Joined meanwhile on another way; to be in a room twice would be to hear everything twice.
             Ok(_) => return self.release(key),
         }
-        self.slots[key] = Some(Subscription { membership, reader, bytes, read: None });
+        self.slots[key] = Some(Subscription { membership, reader, read: None });
     }
 
     pub(super) fn remove_room(&mut self, room: &RoomName) {
-        if let Ok(at) = self.sorted.binary_search_by(|(name, _)| name.cmp(room)) {
-            let (_, key) = self.sorted.remove(at);
-            self.slots.try_remove(key);
-            self.reading.retain(|reading| *reading != key);
+        if let Ok(at) = self.find(room) {
+            self.slots.try_remove(self.sorted.remove(at));
         }
     }
 
+    /// Where a room is in the sorted list, or would be.
+    fn find(&self, room: &RoomName) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|key| self.name(*key).cmp(&Some(room)))
+    }
+
+    fn name(&self, key: usize) -> Option<&RoomName> {
+        Some(&self.slots.get(key)?.as_ref()?.membership.room.name)
+    }
+
+    fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+        self.sorted.iter().filter_map(|key| self.name(*key))
+    }
+
     pub(super) fn joined(&self, room: &RoomName) -> Option<Joined> {
-        let at = self.sorted.binary_search_by(|(name, _)| name.cmp(room)).ok()?;
-        let subscription = self.slots.get(self.sorted[at].1)?.as_ref()?;
+        let at = self.find(room).ok()?;
+        let subscription = self.slots.get(self.sorted[at])?.as_ref()?;
         Some(Joined {
             room: room.clone(),
             cursor: subscription.reader.cursor(),
@@ -121,9 +133,9 @@ impl Subscriptions {
         !self.slots.is_empty() && self.slots.iter().all(|(_, slot)| so(slot))
     }
 
-    /// Whether it has everything of every room, and waits for nothing.
+    /// Whether it has everything of every room.
     pub(super) fn are_standing(&self) -> bool {
-        self.reading.is_empty() && self.all(Reader::is_standing)
+        self.all(Reader::is_standing)
     }
 
     /// Where it stands in each room, by the rooms' serial numbers.
@@ -142,19 +154,15 @@ impl Subscriptions {
 
     /// The rooms, sorted by name, and the cursor over them.
     pub(crate) fn cursor(&self) -> (Vec<RoomName>, Cursor) {
-        let positions = self.sorted.iter().map(|(_, key)| {
+        let positions = self.sorted.iter().map(|key| {
             self.slots.get(*key).and_then(Option::as_ref).map_or(Position::UNKNOWN, |one| one.reader.cursor())
         });
-        (self.sorted.iter().map(|(room, _)| room.clone()).collect(), Cursor::new(positions.collect()))
+        (self.rooms().cloned().collect(), Cursor::new(positions.collect()))
     }
 
     pub(super) fn next(&mut self, key: usize, node: &Arc<Node>) -> Next {
         let Some(Some(subscription)) = self.slots.get_mut(key) else { return Next::Nothing };
-        let next = subscription.next(node);
-        if subscription.read.is_some() && !self.reading.contains(&key) {
-            self.reading.push(key);
-        }
-        next
+        subscription.next(node)
     }
 
     /// The word that a room has ended, right after its last message: the two go out together, or a cursor between
@@ -178,13 +186,13 @@ impl Subscriptions {
         }
     }
 
-    /// Polls the range reads under way; those whose answer is in are `ready`.
-    pub(super) fn poll_reads(&mut self, cx: &mut Context<'_>, ready: &mut VecDeque<usize>) -> bool {
-        let Self { slots, reading, .. } = self;
+    /// Polls the range reads under way, whose answers may have about `bytes`; those whose answer is in are ready.
+    pub(super) fn poll_reads(&mut self, cx: &mut Context<'_>, bytes: usize, todo: &mut Todo) -> bool {
+        let Todo { ready, reading, .. } = todo;
         let before = ready.len();
         reading.retain(|key| {
-            let Some(Some(subscription)) = slots.get_mut(*key) else { return false };
-            let done = subscription.poll_read(cx);
+            let Some(Some(subscription)) = self.slots.get_mut(*key) else { return false };
+            let done = subscription.poll_read(cx, bytes);
             if done {
                 ready.push_back(*key);
             }
@@ -214,18 +222,18 @@ impl Subscription {
             Fill::Nothing => Next::Nothing,
             Fill::Read(from) => {
                 self.read = Some(Task::spawn(read(Arc::clone(node), name(), from)));
-                Next::Nothing
+                Next::Read
             }
         }
     }
 
     /// Whether a range read was under way and is done.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_read(&mut self, cx: &mut Context<'_>, bytes: usize) -> bool {
         let Some(read) = &mut self.read else { return true };
         let Poll::Ready(slice) = Pin::new(read).poll(cx) else { return false };
         self.read = None;
         if let Some(slice) = slice {
-            self.reader.read(slice, self.bytes);
+            self.reader.read(slice, bytes);
         }
         true
     }

@@ -180,7 +180,7 @@ impl Session {
             return;
         }
         if self.subscriptions.are_standing() {
-            self.mailbox.lend(Arc::clone(outlet) as Arc<dyn Outlet>, self.subscriptions.places());
+            self.mailbox.lend(outlet, self.subscriptions.places());
             self.lent = true;
         }
     }
@@ -368,7 +368,7 @@ mod tests {
     fn an_idle_session_is_small() {
         let sizes = [
             ("the session", size_of::<Session>(), 120),
-            ("what it has lent and is told", size_of::<Mailbox>(), 136),
+            ("what it has lent and is told", size_of::<Mailbox>(), 152),
             ("its place in a room", Subscriptions::SLOT, 56),
             ("its alarm", size_of::<crate::Alarm>(), 40),
         ];

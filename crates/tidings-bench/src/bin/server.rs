@@ -34,6 +34,9 @@ struct Options {
     /// Serve by axum, which hands no connection over.
     #[arg(long)]
     axum: bool,
+    /// Threads; with one, which is then the only one of the process, nothing is shared between threads.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
 }
 
 impl Options {
@@ -46,9 +49,19 @@ impl Options {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    let mut builder = match options.threads {
+        Some(1) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if let Some(threads) = options.threads {
+        builder.worker_threads(threads.max(1));
+    }
+    builder.enable_all().build()?.block_on(run(options))
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
     let builder = Hub::builder()
         .rooms("latest:*", Rooms::latest())
         .rooms("*", Rooms::log(options.history, Duration::from_secs(3_600)))

@@ -145,6 +145,10 @@ impl Room {
         let stop = end.min(from + SCAN);
         let mut members = Vec::with_capacity(state.members.len().min(CHUNK));
         let mut at = from;
+        // Mostly there are no vacant places, and these are the ones.
+        (from..stop.min(from + CHUNK))
+            .filter_map(|at| state.members.get(at))
+            .for_each(|member| member.mailbox.warm());
         while at < stop && members.len() < CHUNK {
             members.extend(state.members.get(at).cloned());
             at += 1;

@@ -11,7 +11,10 @@ use crate::{
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::{fmt, io, sync::Arc};
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+};
 
 /// Where bytes for one client go at once, or not at all: a socket, as seen by somebody who cannot wait for it.
 pub trait Outlet: Send + Sync + 'static {
@@ -20,16 +23,24 @@ pub trait Outlet: Send + Sync + 'static {
     /// # Errors
     /// The connection is broken. Its owner finds out by itself.
     fn offer(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Reads from memory what [`offer`](Self::offer) is about to read. Called for many in a row, so that they are waited for
+    /// together: between two writes the kernel leaves nothing in the near caches.
+    fn warm(&self) {}
 }
 
 /// What a session has lent.
 #[derive(Default)]
-pub(super) struct Direct(Mutex<Loan>);
+#[repr(C)] // in the order in which it is looked at
+pub(super) struct Direct {
+    /// There since the first loan, and the same in each. Beside the lock, so that it can be warmed without.
+    outlet: OnceLock<Arc<dyn Outlet>>,
+    loan: Mutex<Loan>,
+}
 
 #[derive(Default)]
 struct Loan {
-    /// There while the loan lasts.
-    outlet: Option<Arc<dyn Outlet>>,
+    lasts: bool,
     /// By the serial number of the room; a session is in a room once at most.
     cursors: SmallVec<[(u64, Position); 1]>,
     /// The rest of what was written in part; it comes before all else. Boxed, because that is rare.
@@ -38,27 +49,37 @@ struct Loan {
 
 impl Direct {
     /// Begins a loan.
-    pub(super) fn lend(&self, outlet: Arc<dyn Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
-        let mut loan = self.0.lock();
-        debug_assert!(loan.outlet.is_none() && loan.cut.is_none(), "what is lent cannot be lent again");
-        loan.outlet = Some(outlet);
+    pub(super) fn lend(&self, outlet: &Arc<impl Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
+        self.outlet.get_or_init(|| Arc::clone(outlet) as Arc<dyn Outlet>);
+        let mut loan = self.loan.lock();
+        debug_assert!(!loan.lasts && loan.cut.is_none(), "what is lent cannot be lent again");
+        loan.lasts = true;
         loan.cursors.clear();
         loan.cursors.extend(cursors);
     }
 
     /// Ends a loan: gives every cursor to `moved`, and answers what must be written before anything else.
     pub(super) fn take_back(&self, mut moved: impl FnMut(u64, Position)) -> Bytes {
-        let mut loan = self.0.lock();
-        loan.outlet = None;
+        let mut loan = self.loan.lock();
+        loan.lasts = false;
         loan.cursors.drain(..).for_each(|(room, cursor)| moved(room, cursor));
         loan.cut.take().map_or_else(Bytes::new, |cut| *cut)
     }
 
+    /// See [`Outlet::warm`].
+    pub(super) fn warm(&self) {
+        if let Some(outlet) = self.outlet.get() {
+            outlet.warm();
+        }
+    }
+
     /// Writes what is new in a room. Answers whether the session need not look for itself.
     pub(super) fn offer(&self, encoder: &dyn Encoder, runs: &mut Runs<'_>) -> bool {
-        let mut loan = self.0.lock();
-        let Loan { outlet, cursors, cut } = &mut *loan;
-        let (Some(out), serial) = (&*outlet, runs.room().serial) else { return false };
+        let mut loan = self.loan.lock();
+        let Loan { lasts, cursors, cut } = &mut *loan;
+        let (true, Some(outlet), serial) = (*lasts, self.outlet.get(), runs.room().serial) else {
+            return false;
+        };
         let Some((_, cursor)) = cursors.iter_mut().find(|(room, _)| *room == serial) else { return false };
         loop {
             let (bytes, to) = match runs.after(*cursor, encoder) {
@@ -66,14 +87,14 @@ impl Direct {
                 Run::Nothing => return true,
                 Run::Session => return false,
             };
-            match out.offer(bytes) {
+            match outlet.offer(bytes) {
                 Ok(written) if written == bytes.len() => *cursor = to,
                 // Nothing has happened, and the owner waits until something can.
                 Ok(0) | Err(_) => return false,
                 Ok(written) => {
                     *cursor = to;
                     *cut = Some(Box::new(bytes.slice(written..)));
-                    *outlet = None;
+                    *lasts = false;
                     return false;
                 }
             }

@@ -39,13 +39,18 @@ impl Mailbox {
     }
 
     /// Lends the session's cursors, by the serial numbers of their rooms, to whoever serves those.
-    pub(crate) fn lend(&self, outlet: Arc<dyn Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
+    pub(crate) fn lend(&self, outlet: &Arc<impl Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
         self.direct.lend(outlet, cursors);
     }
 
     /// Takes the cursors back. What is answered must be written before anything else.
     pub(crate) fn take_back(&self, moved: impl FnMut(u64, Position)) -> Bytes {
         self.direct.take_back(moved)
+    }
+
+    /// See [`Outlet::warm`].
+    pub(crate) fn warm(&self) {
+        self.direct.warm();
     }
 
     /// Serves a subscription: writes what is new in its room, or leaves word for the session. Then it answers whom

@@ -212,7 +212,7 @@ fn own(room: &Room, mailbox: &Mailbox, pipe: &Arc<Pipe>) {
         if pipe.is_full() {
             return Poll::Ready(());
         }
-        mailbox.lend(Arc::clone(pipe) as Arc<dyn Outlet>, [(room.serial, reader.cursor())].into_iter());
+        mailbox.lend(pipe, [(room.serial, reader.cursor())].into_iter());
         lent = true;
         if pipe.is_full() { Poll::Ready(()) } else { Poll::Pending }
     }));
@@ -262,7 +262,7 @@ fn two_flushers_at_once_write_each_message_once() {
         let mailbox = mailbox();
         let _membership = room.enter(Arc::clone(&mailbox), 0);
         let pipe = Pipe::new(4, &[]);
-        mailbox.lend(Arc::clone(&pipe) as Arc<dyn Outlet>, [(room.serial, at(0))].into_iter());
+        mailbox.lend(&pipe, [(room.serial, at(0))].into_iter());
         assert_eq!(room.ingest(message(1), Instant::now()), Ingest::Appended);
         let flusher = thread::spawn({
             let room = Arc::clone(&room);

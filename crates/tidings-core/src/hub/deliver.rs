@@ -127,11 +127,19 @@ impl Node {
     fn housekeep(&self, now: Instant) {
         let mut ended = Vec::new();
         let mut kept = Vec::new();
-        self.rooms.lock().retain(|_, room| {
-            let end = room.close_if_empty(now, self.limits.linger);
-            (if end { &mut ended } else { &mut kept }).push(Arc::clone(room));
-            !end
-        });
+        {
+            let mut rooms = self.rooms.lock();
+            rooms.retain(|_, room| {
+                let end = room.close_if_empty(now, self.limits.linger);
+                (if end { &mut ended } else { &mut kept }).push(Arc::clone(room));
+                !end
+            });
+            // A crowd of rooms that has gone leaves its place behind.
+            if rooms.capacity() > ROOMY.max(4 * rooms.len()) {
+                let twice = 2 * rooms.len();
+                rooms.shrink_to(twice);
+            }
+        }
         kept.iter().for_each(|room| room.trim(now));
         self.unwatch(&ended);
         if let Some(every) = self.broker.check_every() {
@@ -217,6 +225,8 @@ async fn flush(dirty: Arc<Dirty>, batch: usize) {
 
 /// The least time between two looks for rooms to evict.
 const EVICTION: Duration = Duration::from_millis(100);
+/// Places in the map of rooms that are kept in any case.
+const ROOMY: usize = 1_024;
 /// How often what has outlived its age is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 

@@ -81,7 +81,10 @@ impl Subscriptions {
 
     /// Gives up the slots of joins that did not come to their end.
     pub(super) fn sweep(&mut self) {
-        self.slots.retain(|_, slot| slot.is_some());
+        // Looked for only where there is one, for each join asks.
+        if self.slots.len() > self.sorted.len() {
+            self.slots.retain(|_, slot| slot.is_some());
+        }
     }
 
     pub(super) fn release(&mut self, key: usize) {

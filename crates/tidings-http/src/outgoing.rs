@@ -12,7 +12,11 @@ use tokio::io::AsyncWrite;
 
 /// A queue of bytes. What is shared stays shared; small frames are put together. Empty, it holds no memory.
 #[derive(Debug, Default)]
-pub struct Outgoing {
+pub struct Outgoing(Option<Box<Queue>>);
+
+/// What waits, if anything does.
+#[derive(Debug, Default)]
+struct Queue {
     parts: VecDeque<Bytes>,
     /// What follows the parts.
     tail: BytesMut,
@@ -22,32 +26,28 @@ pub struct Outgoing {
 impl Outgoing {
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.len
+        self.0.as_ref().map_or(0, |queue| queue.len)
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.is_none()
     }
 
     /// Appends what is shared, without a copy.
     pub fn push(&mut self, part: Bytes) {
-        if !self.tail.is_empty() {
-            self.parts.push_back(self.tail.split().freeze());
+        if !part.is_empty() {
+            self.queue().push(part);
         }
-        self.len += part.len();
-        self.parts.push_back(part);
     }
 
     /// Appends what `write` appends.
     pub fn write(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        if self.tail.capacity() == 0 {
-            self.tail = SPARE.take();
-            self.tail.reserve(4 * SPARED);
+        let queue = self.queue();
+        queue.write(write);
+        if queue.len == 0 {
+            self.clear();
         }
-        let before = self.tail.len();
-        write(&mut self.tail);
-        self.len += self.tail.len() - before;
     }
 
     /// Writes some of what waits; there must be something.
@@ -56,24 +56,63 @@ impl Outgoing {
         cx: &mut Context<'_>,
         io: Pin<&mut impl AsyncWrite>,
     ) -> Poll<io::Result<()>> {
+        let written = ready!(self.queue().poll_write(cx, io))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        if written == self.len() {
+            self.clear();
+        } else {
+            self.queue().advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Drops what waits.
+    pub fn clear(&mut self) {
+        if let Some(mut queue) = self.0.take() {
+            queue.clear();
+            SPARE.set(Some(queue));
+        }
+    }
+
+    fn queue(&mut self) -> &mut Queue {
+        self.0.get_or_insert_with(|| SPARE.take().unwrap_or_default())
+    }
+}
+
+impl Queue {
+    fn push(&mut self, part: Bytes) {
+        if !self.tail.is_empty() {
+            self.parts.push_back(self.tail.split().freeze());
+        }
+        self.len += part.len();
+        self.parts.push_back(part);
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        if self.tail.capacity() == 0 {
+            self.tail.reserve(4 * SPARED);
+        }
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.len += self.tail.len() - before;
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, io: Pin<&mut impl AsyncWrite>) -> Poll<io::Result<usize>> {
         // A stream that takes pieces one by one, such as one of HTTP/2, makes a copy of each, and may keep it for as
         // long as its peer likes.
         let most = if io.is_write_vectored() { usize::MAX } else { GATHERED };
         if most == GATHERED {
             self.gather();
         }
-        let written = ready!(match (self.parts.front(), self.parts.len(), self.tail.is_empty()) {
+        match (self.parts.front(), self.parts.len(), self.tail.is_empty()) {
             // The kernel takes one piece for less.
             (None, ..) => io.poll_write(cx, &self.tail[..self.tail.len().min(most)]),
             (Some(part), 1, true) => io.poll_write(cx, &part[..part.len().min(most)]),
             (Some(part), ..) if most == GATHERED => io.poll_write(cx, &part[..part.len().min(most)]),
             _ => self.poll_write_vectored(cx, io),
-        })?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.advance(written);
-        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -107,10 +146,6 @@ impl Outgoing {
 
     fn advance(&mut self, mut written: usize) {
         self.len -= written;
-        if self.len == 0 {
-            self.clear();
-            return;
-        }
         while let Some(part) = self.parts.front_mut() {
             let step = written.min(part.len());
             part.advance(step);
@@ -123,23 +158,21 @@ impl Outgoing {
         self.tail.advance(written);
     }
 
-    /// Drops what waits.
-    pub fn clear(&mut self) {
+    /// Empties it, and keeps of its memory what is worth keeping.
+    fn clear(&mut self) {
         self.len = 0;
-        if self.parts.capacity() > 0 {
-            self.parts = VecDeque::new();
-        }
-        let mut tail = std::mem::take(&mut self.tail);
-        tail.clear();
-        if (SPARED..=16 * SPARED).contains(&tail.capacity()) {
-            SPARE.set(tail);
+        self.parts.clear();
+        self.parts.shrink_to(SLICES);
+        self.tail.clear();
+        if !(SPARED..=16 * SPARED).contains(&self.tail.capacity()) {
+            self.tail = BytesMut::new();
         }
     }
 }
 
 thread_local! {
-    /// A buffer for whoever writes next: an idle connection has none, and a busy one need not ask for memory.
-    static SPARE: Cell<BytesMut> = Cell::new(BytesMut::new());
+    /// For whoever writes next: an idle connection has none, and a busy one need not ask for memory.
+    static SPARE: Cell<Option<Box<Queue>>> = const { Cell::new(None) };
 }
 
 /// The least capacity that is worth keeping.

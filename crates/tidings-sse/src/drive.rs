@@ -21,19 +21,13 @@ use tokio::{
 pub(crate) struct Connection {
     tcp: Tcp,
     session: Session,
-    /// Bytes that a batch may have.
-    batch: usize,
     /// Filled from the session only when empty.
     out: Outgoing,
     alarm: Alarm,
     life: &'static Life,
-    /// How long there may be silence before a sign of life, and how long the client may take nothing; in ticks of the
-    /// wheel, as are the times below.
-    heartbeat: u64,
-    idle: u64,
-    /// When something was last written.
+    /// When something was last written, in ticks of the wheel.
     quiet: u64,
-    /// Since when the client has taken nothing of what waits.
+    /// Since when the client has taken nothing of what waits, likewise.
     stuck: Option<u64>,
     /// Bytes that the client has sent, which ask for nothing: on this connection nothing more is answered.
     discarded: usize,
@@ -45,19 +39,15 @@ pub(crate) struct Connection {
 impl Connection {
     /// Begins with `opening`, which the client gets at once. The connection's head is written.
     pub(crate) fn new(tcp: Tcp, session: Session, hub: &Hub, opening: &[u8], life: &'static Life) -> Self {
-        let (limits, wheel) = (hub.limits(), hub.wheel());
         let mut out = Outgoing::default();
         out.write(|out| put_chunk(opening, out));
         Self {
             tcp,
             session,
-            batch: limits.batch,
             out,
-            alarm: wheel.alarm(),
+            alarm: hub.wheel().alarm(),
             life,
-            heartbeat: wheel.ticks(limits.heartbeat),
-            idle: wheel.ticks(limits.idle),
-            quiet: wheel.now(),
+            quiet: hub.wheel().now(),
             stuck: None,
             discarded: 0,
             ending: None,
@@ -129,7 +119,7 @@ impl Connection {
         if self.session.has_ended() {
             return self.end();
         }
-        let mut batch = Batch::new(self.batch);
+        let mut batch = Batch::new(self.session.limits().batch);
         match self.session.poll_batch(cx, &mut batch) {
             Poll::Ready(Step::Some) => batch.parts().drain(..).for_each(|part| self.out.push(part)),
             Poll::Ready(Step::End(_)) => self.end(),
@@ -172,10 +162,12 @@ impl Connection {
         if self.ending.is_some() {
             return Ok(false);
         }
-        let next = match self.stuck {
-            Some(since) => since + self.idle,
-            None => self.quiet + self.heartbeat,
+        // A sign of life after so long a silence; the end of a client that takes nothing for so long.
+        let (since, time) = match self.stuck {
+            Some(since) => (since, self.session.limits().idle),
+            None => (self.quiet, self.session.limits().heartbeat),
         };
+        let next = since + self.alarm.wheel().ticks(time);
         if self.alarm.poll(cx, next).is_pending() {
             return Ok(false);
         }
@@ -202,3 +194,14 @@ impl Future for Connection {
 const ENDING: Duration = Duration::from_secs(4);
 /// More than a pipelined request or two.
 const DISCARD: usize = 64 << 10;
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// What tokio keeps of a task comes to 88 bytes more, and the whole to a multiple of 128.
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Connection>() + 88 <= 384, "{}", size_of::<Connection>());
+    }
+}

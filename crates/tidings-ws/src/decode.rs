@@ -85,12 +85,18 @@ impl Incoming<'_> {
 pub struct Decoder {
     limits: Limits,
     stage: Stage,
-    /// The message that is begun and not finished. Boxed, for an idle connection has none.
-    message: Option<Box<Partial>>,
-    /// The payload of a control frame that is begun and not finished.
-    control: Vec<u8>,
+    /// Boxed, for an idle connection has none.
+    unfinished: Option<Box<Unfinished>>,
     role: Role,
     deflate: bool,
+}
+
+/// What is begun and not finished: a message, or a control frame between its fragments, or both.
+#[derive(Debug, Default)]
+struct Unfinished {
+    message: Option<Partial>,
+    /// The payload of the control frame.
+    control: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -107,7 +113,7 @@ impl Decoder {
     /// A decoder for what the other end sends to us, the `role`. Nothing is allocated.
     pub fn new(role: Role, limits: Limits) -> Self {
         let stage = Stage::Header(Head::default());
-        Self { limits, stage, message: None, control: Vec::new(), role, deflate: false }
+        Self { limits, stage, unfinished: None, role, deflate: false }
     }
 
     /// Other limits, for what comes from now on.
@@ -141,7 +147,7 @@ impl Decoder {
         let result = self.step(input);
         if matches!(result, Err(_) | Ok(Some(Incoming::Close(_)))) {
             self.stage = Stage::Ended;
-            self.message = None;
+            self.unfinished = None;
         }
         result
     }
@@ -153,22 +159,24 @@ impl Decoder {
 
     /// How many bytes of memory the decoder holds for what is unfinished: 0 between messages.
     pub fn held(&self) -> usize {
-        self.message.as_ref().map_or(0, |message| message.capacity()) + self.control.capacity()
+        self.unfinished.as_ref().map_or(0, |unfinished| {
+            unfinished.message.as_ref().map_or(0, Partial::capacity) + unfinished.control.capacity()
+        })
+    }
+
+    /// The message that is begun, if one is.
+    fn message(&self) -> Option<&Partial> {
+        self.unfinished.as_ref()?.message.as_ref()
     }
 
     fn step<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Incoming<'a>>, ProtocolError> {
         loop {
+            let begun = self
+                .message()
+                .map(|message| Begun { len: message.len(), compressed: message.is_compressed() });
             match &mut self.stage {
                 Stage::Header(head) => {
-                    let rules = Rules {
-                        role: self.role,
-                        limits: self.limits,
-                        deflate: self.deflate,
-                        begun: self
-                            .message
-                            .as_ref()
-                            .map(|message| Begun { len: message.len(), compressed: message.is_compressed() }),
-                    };
+                    let rules = Rules { role: self.role, limits: self.limits, deflate: self.deflate, begun };
                     let Some(frame) = head.read(input, &rules)? else { return Ok(None) };
                     self.stage = Stage::Payload(frame);
                 }
@@ -219,15 +227,19 @@ impl Decoder {
         frame: Frame,
         piece: &'a [u8],
     ) -> Result<Option<Incoming<'a>>, ProtocolError> {
-        let payload = if frame.remaining == 0 && self.control.is_empty() {
+        let begun = self.unfinished.as_ref().is_some_and(|unfinished| !unfinished.control.is_empty());
+        let payload = if frame.remaining == 0 && !begun {
             Cow::Borrowed(piece)
         } else {
-            self.control.reserve_exact(piece.len() + frame.remaining);
-            self.control.extend_from_slice(piece);
+            let unfinished = self.unfinished.get_or_insert_default();
+            unfinished.control.reserve_exact(piece.len() + frame.remaining);
+            unfinished.control.extend_from_slice(piece);
             if frame.remaining > 0 {
                 return Ok(None);
             }
-            Cow::Owned(mem::take(&mut self.control))
+            let payload = mem::take(&mut unfinished.control);
+            self.unfinished.take_if(|unfinished| unfinished.message.is_none());
+            Cow::Owned(payload)
         };
         Ok(Some(match control {
             Control::Ping => Incoming::Ping(payload),
@@ -245,28 +257,30 @@ impl Decoder {
         piece: &'a [u8],
     ) -> Result<Option<Incoming<'a>>, ProtocolError> {
         let ends = frame.fin && frame.remaining == 0;
+        let whole = ends && self.message().is_none();
         match data {
             // The whole message lies in the input.
-            _ if ends && frame.compressed && self.message.is_none() => {
+            _ if whole && frame.compressed => {
                 return partial::inflate(data, piece, self.limits.message).map(Some);
             }
-            Data::Text if ends && self.message.is_none() => {
+            Data::Text if whole => {
                 let text = simdutf8::basic::from_utf8(piece).map_err(|_| ProtocolError::InvalidUtf8)?;
                 return Ok(Some(Incoming::Text(Cow::Borrowed(text))));
             }
-            Data::Binary if ends && self.message.is_none() => {
+            Data::Binary if whole => {
                 return Ok(Some(Incoming::Binary(Cow::Borrowed(piece))));
             }
             _ => {}
         }
-        let message = self.message.get_or_insert_with(|| {
-            Box::new(if frame.compressed { Partial::compressed(data) } else { Partial::new(data) })
-        });
+        let begin = || if frame.compressed { Partial::compressed(data) } else { Partial::new(data) };
+        let message = self.unfinished.get_or_insert_default().message.get_or_insert_with(begin);
         message.push(piece, frame, self.limits.message)?;
         if !ends {
             return Ok(None);
         }
-        self.message.take().map(|message| message.finish(self.limits.message)).transpose()
+        // A control frame has ended before the message does.
+        let message = self.unfinished.take().and_then(|unfinished| unfinished.message);
+        message.map(|message| message.finish(self.limits.message)).transpose()
     }
 }
 

@@ -1,13 +1,19 @@
 //! The coat around the machines: owns the connection's stream and its timer.
 
+mod ending;
+mod inbox;
+
+use self::{
+    ending::{Ending, LastWord},
+    inbox::Inbox,
+};
 use crate::{
-    close::{CLOSE_TIMEOUT, CloseFrame, Closing, Phase},
-    decode::{Decoder, Incoming, Limits, ProtocolError, Role},
+    close::{CloseFrame, Phase},
+    decode::{Decoder, Incoming, Limits, Role},
     frame::{put_close, put_ping, put_pong},
     stream::Io,
 };
 use std::{
-    collections::VecDeque,
     future::Future,
     io,
     pin::Pin,
@@ -17,65 +23,29 @@ use tidings_core::{Alarm, Batch, CloseReason, Command, CommandError, Hub, Sessio
 use tidings_http::{Outgoing, lend_buffer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
+    time::Instant,
 };
 use tungstenite::protocol::frame::coding::CloseCode;
 
 /// One WebSocket: its stream, its session, and the machines between them. While nothing happens it holds no buffer
-/// and no timer.
+/// and no timer, and what only a busy or an ending one needs is boxed: it is there when it is needed.
 pub(crate) struct Connection {
     io: Io,
     session: Session,
     decoder: Decoder,
-    closing: Closing,
-    /// Bytes that a batch may have.
-    batch: usize,
     /// Filled from the session only when empty, so it is bounded by a batch and the answers to a read.
     out: Outgoing,
-    /// Commands that were read and that the session has not taken yet, with the length of each.
-    commands: VecDeque<(Result<Command, CommandError>, usize)>,
-    /// Bytes of the commands.
-    waiting: usize,
-    /// The session was given something, and was not asked for the answer since.
-    unanswered: bool,
-    /// What was read behind the commands, not yet decoded: at most one read.
-    unread: Vec<u8>,
-    /// The peer has said its last word. What it asked for before that is still done.
-    leaving: Option<Box<Leaving>>,
-    /// How long the peer may be silent before it is asked whether it is there, and before it is given up; in ticks
-    /// of the wheel, as are the times below.
-    heartbeat: u64,
-    idle: u64,
+    inbox: Inbox,
+    /// There since the end began.
+    ending: Option<Box<Ending>>,
     alarm: Alarm,
-    /// When the peer last sent anything, or had no chance to because we did not read.
+    /// When the peer last sent anything, or had no chance to because we did not read; in ticks of the wheel.
     seen: u64,
-    /// Since when the peer has taken nothing of what waits to be written.
+    /// Since when the peer has taken nothing of what waits to be written, likewise.
     stuck: Option<u64>,
     pinged: bool,
-    /// Until when a peer that took nothing, as the session was to end, has to have taken everything.
-    ending: Option<Instant>,
-    /// There since the end began, which has a time of its own.
-    timer: Option<Pin<Box<Sleep>>>,
-    /// What was discarded while lingering.
-    discarded: usize,
-    /// The peer has ended its half of the stream, behind its close frame or its fault.
-    deserted: bool,
-    shut: bool,
-}
-
-/// How the peer leaves, and until when it is waited for what it has asked for.
-struct Leaving {
-    word: LastWord,
-    deadline: Instant,
-}
-
-/// The last that came of a peer.
-enum LastWord {
-    /// It ended its half of the stream.
-    Nothing,
-    Close(CloseFrame),
-    /// What came broke a rule, and so nothing counts that follows it.
-    Wrong(ProtocolError),
+    /// The session was given something, and was not asked for the answer since.
+    unanswered: bool,
 }
 
 impl Connection {
@@ -86,25 +56,14 @@ impl Connection {
             io,
             session,
             decoder: Decoder::new(Role::Server, Limits::new(limits.message, limits.message)).deflate(deflate),
-            closing: Closing::new(),
-            batch: limits.batch,
             out: Outgoing::default(),
-            commands: VecDeque::new(),
-            waiting: 0,
-            unanswered: false,
-            unread: read.to_vec(),
-            leaving: None,
-            heartbeat: wheel.ticks(limits.heartbeat),
-            idle: wheel.ticks(limits.idle),
+            inbox: Inbox::new(read),
+            ending: None,
             alarm: wheel.alarm(),
             seen: wheel.now(),
             stuck: None,
             pinged: false,
-            ending: None,
-            timer: None,
-            discarded: 0,
-            deserted: false,
-            shut: false,
+            unanswered: false,
         }
     }
 
@@ -117,16 +76,16 @@ impl Connection {
             let mut progress = self.give_commands();
             match self.poll_write(cx) {
                 Ok(wrote) => progress |= wrote,
-                Err(_) => self.closing.ended(),
+                Err(_) => self.end(),
             }
             match self.poll_read(cx) {
                 Ok(read) => progress |= read,
-                Err(_) => self.closing.ended(),
+                Err(_) => self.end(),
             }
             progress |= self.leave();
-            progress |= self.poll_end(cx);
+            progress |= self.ending.as_mut().is_some_and(|ending| ending.poll(cx));
             progress |= self.poll_silence(cx);
-            if self.closing.phase() == Phase::Done {
+            if self.phase() == Phase::Done {
                 return Poll::Ready(());
             }
             if !progress {
@@ -136,38 +95,54 @@ impl Connection {
         }
     }
 
+    fn phase(&self) -> Phase {
+        self.ending.as_ref().map_or(Phase::Open, |ending| ending.closing.phase())
+    }
+
+    fn ending(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
+
+    /// The connection broke, or is over.
+    fn end(&mut self) {
+        self.ending().closing.ended();
+    }
+
     /// Lets the hub write while there is nothing else to do.
     fn lend(&mut self) {
-        let idle = self.closing.phase() == Phase::Open && self.out.is_empty() && self.leaving.is_none();
+        let idle = self.ending.is_none() && self.out.is_empty();
         if let (true, Some(outlet)) = (idle, self.io.outlet()) {
             self.session.lend(outlet);
         }
     }
 
+    /// Gives the session what waits for it.
     fn give_commands(&mut self) -> bool {
-        let before = self.commands.len();
+        let mut given = false;
         while self.session.is_idle() {
-            let Some((command, len)) = self.commands.pop_front() else { break };
-            self.waiting -= len;
-            self.unanswered = true;
-            match command {
-                Ok(command) => self.session.receive(command),
-                Err(error) => self.session.refuse(error),
-            }
+            let Some(command) = self.inbox.pop() else { break };
+            self.give(command);
+            given = true;
         }
-        if self.commands.is_empty() {
-            self.commands = VecDeque::new();
+        given
+    }
+
+    /// Gives the session a command; it must be idle.
+    fn give(&mut self, command: Result<Command, CommandError>) {
+        self.unanswered = true;
+        match command {
+            Ok(command) => self.session.receive(command),
+            Err(error) => self.session.refuse(error),
         }
-        self.commands.len() < before
     }
 
     /// Writes what there is, and asks the session for more when that is gone.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut progress = false;
         loop {
-            if self.out.is_empty() && self.closing.phase() == Phase::Open {
+            if self.out.is_empty() && self.phase() == Phase::Open {
                 self.unanswered = false;
-                let mut batch = Batch::new(self.batch);
+                let mut batch = Batch::new(self.session.limits().batch);
                 match self.session.poll_batch(cx, &mut batch) {
                     Poll::Ready(Step::Some) => batch.parts().drain(..).for_each(|part| self.out.push(part)),
                     Poll::Ready(Step::End(reason)) => self.close(reason),
@@ -181,8 +156,8 @@ impl Connection {
                 Poll::Ready(written) => written?,
                 Poll::Pending => {
                     self.stuck.get_or_insert_with(|| self.alarm.wheel().now());
-                    if self.closing.phase() == Phase::Open && self.session.poll_closing(cx).is_ready() {
-                        self.ending.get_or_insert_with(|| Instant::now() + CLOSE_TIMEOUT);
+                    if self.phase() == Phase::Open && self.session.poll_closing(cx).is_ready() {
+                        self.ending().lose_patience();
                     }
                     return Ok(progress);
                 }
@@ -195,14 +170,13 @@ impl Connection {
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if let Poll::Ready(flushed) = Pin::new(&mut self.io).poll_flush(cx) {
             flushed?;
-            self.closing.flushed();
+            self.ending.iter_mut().for_each(|ending| ending.closing.flushed());
         }
-        if self.closing.phase() == Phase::Lingering
-            && !self.shut
+        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.is_to_shut())
             && let Poll::Ready(shut) = Pin::new(&mut self.io).poll_shutdown(cx)
         {
             shut?;
-            self.shut = true;
+            ending.shut = true;
         }
         Ok(())
     }
@@ -210,29 +184,27 @@ impl Connection {
     /// Whether nothing is read now: a client that sends faster than its commands are done, or that does not take
     /// its answers, waits.
     fn is_held_up(&self) -> bool {
-        self.closing.phase() == Phase::Open
-            && (self.is_full() || self.out.len() > ANSWERS || self.leaving.is_some())
+        self.phase() == Phase::Open && (self.inbox.is_full() || self.out.len() > ANSWERS || self.is_leaving())
     }
 
-    /// Whether as many commands wait as may.
-    fn is_full(&self) -> bool {
-        self.commands.len() >= COMMANDS || self.waiting >= WAITING
+    /// Whether the peer has said its last word.
+    fn is_leaving(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.leaving.is_some())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if self.is_held_up() {
             return Ok(false);
         }
-        if self.deserted {
+        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.deserted) {
             // The writing before this has seen to the wake-up.
-            let ends = !self.has_last_word();
+            let ends = !ending.has_last_word();
             if ends {
-                self.closing.ended();
+                ending.closing.ended();
             }
             return Ok(ends);
         }
-        if !self.unread.is_empty() {
-            let mut unread = std::mem::take(&mut self.unread);
+        if let Some(mut unread) = self.inbox.take_unread() {
             self.take(&mut unread);
             return Ok(true);
         }
@@ -245,12 +217,8 @@ impl Connection {
                     let read = read.filled_mut();
                     if !read.is_empty() {
                         self.take(read);
-                    } else if self.closing.phase() == Phase::Open {
-                        self.begin_to_leave(LastWord::Nothing);
-                    } else if self.has_last_word() {
-                        self.deserted = true;
                     } else {
-                        self.closing.ended();
+                        self.ending().desert();
                     }
                     Ok(true)
                 }
@@ -258,93 +226,74 @@ impl Connection {
         })
     }
 
-    /// Whether nothing the peer sends matters any more, but it may still wait for what we have to say.
-    fn has_last_word(&self) -> bool {
-        match self.closing.phase() {
-            Phase::Flushing => true,
-            Phase::Lingering => !self.shut,
-            _ => false,
-        }
-    }
-
     /// Takes what was read. The decoder keeps what is not finished.
     fn take(&mut self, mut read: &mut [u8]) {
-        if matches!(self.closing.phase(), Phase::Flushing | Phase::Lingering) {
-            self.discarded += read.len();
-            if self.discarded > DISCARD {
-                self.closing.ended();
-            }
+        if matches!(self.phase(), Phase::Flushing | Phase::Lingering) {
+            self.ending().discard(read.len());
             return;
         }
         self.seen = self.alarm.wheel().now();
         self.pinged = false;
         let mut pong = None;
-        while !self.is_full() && self.leaving.is_none() {
+        while !self.inbox.is_full() && !self.is_leaving() {
             match self.decoder.decode(&mut read) {
                 // After our own close frame nothing is answered any more.
-                Ok(Some(Incoming::Text(_) | Incoming::Binary(_))) if self.closing.phase() != Phase::Open => {}
-                Ok(Some(Incoming::Text(text))) => self.queue(Command::parse(text.as_bytes()), text.len()),
-                Ok(Some(Incoming::Binary(_))) => self.queue(Err(CommandError::binary()), 0),
+                Ok(Some(Incoming::Text(_) | Incoming::Binary(_))) if self.phase() != Phase::Open => {}
+                Ok(Some(Incoming::Text(text))) => self.receive(Command::parse(text.as_bytes()), text.len()),
+                Ok(Some(Incoming::Binary(_))) => self.receive(Err(CommandError::binary()), 0),
                 // Only the last of several needs an answer (RFC 6455 §5.5.3).
                 Ok(Some(Incoming::Ping(payload))) => pong = Some(payload.into_owned()),
                 Ok(Some(Incoming::Pong(_))) => {}
-                Ok(Some(Incoming::Close(frame))) => self.begin_to_leave(LastWord::Close(frame)),
+                Ok(Some(Incoming::Close(frame))) => self.ending().leave(LastWord::Close(frame)),
                 Ok(None) => {
                     read = &mut [];
                     break;
                 }
                 // What came before it was right, and is done.
-                Err(error) => self.begin_to_leave(LastWord::Wrong(error)),
+                Err(error) => self.ending().leave(LastWord::Wrong(error)),
             }
         }
-        if self.leaving.is_none() {
-            self.unread = read.to_vec();
+        if !self.is_leaving() {
+            self.inbox.keep(read);
         }
-        if let (Some(payload), Phase::Open) = (pong, self.closing.phase()) {
+        if let (Some(payload), Phase::Open) = (pong, self.phase()) {
             self.out.write(|out| put_pong(&payload, None, out));
         }
     }
 
-    fn queue(&mut self, command: Result<Command, CommandError>, len: usize) {
-        self.waiting += len;
-        self.commands.push_back((command, len));
-    }
-
-    /// What waits will not be done any more.
-    fn drop_commands(&mut self) {
-        self.commands = VecDeque::new();
-        self.waiting = 0;
-    }
-
-    /// The peer sends nothing any more. Whoever publishes and closes at once means both.
-    fn begin_to_leave(&mut self, word: LastWord) {
-        self.leaving
-            .get_or_insert_with(|| Box::new(Leaving { word, deadline: Instant::now() + CLOSE_TIMEOUT }));
+    /// Takes a command: mostly the session can do it at once.
+    fn receive(&mut self, command: Result<Command, CommandError>, len: usize) {
+        if self.session.is_idle() && !self.inbox.has_commands() {
+            self.give(command);
+        } else {
+            self.inbox.push(command, len);
+        }
     }
 
     /// Lets a peer go once what it asked for is done and answered, or has taken too long. Answers may go out before
     /// our close frame (RFC 6455 §5.5.1).
     fn leave(&mut self) -> bool {
-        let done = self.closing.phase() != Phase::Open
-            || (self.commands.is_empty() && self.session.is_idle() && !self.unanswered);
+        let idle = !self.inbox.has_commands() && self.session.is_idle() && !self.unanswered;
+        let done = idle || self.phase() != Phase::Open;
         // Who only ends its half of the stream may still read the rest.
         let written = self.out.is_empty();
-        let Some(leaving) = self.leaving.take_if(|leaving| {
+        let Some(ending) = &mut self.ending else { return false };
+        let Some(leaving) = ending.leaving.take_if(|leaving| {
             let waits = matches!(leaving.word, LastWord::Nothing) && !written;
-            (done && !waits) || leaving.deadline <= Instant::now()
+            (done && !waits) || leaving.is_late()
         }) else {
             return false;
         };
         let now = Instant::now().into_std();
         let answer = match leaving.word {
             LastWord::Nothing => {
-                self.closing.ended();
+                ending.closing.ended();
                 None
             }
-            LastWord::Close(frame) => self.closing.receive(now, &frame),
+            LastWord::Close(frame) => ending.closing.receive(now, &frame),
             LastWord::Wrong(error) => {
-                self.drop_commands();
-                self.closing.fail(now, &error)
+                self.inbox.drop_commands();
+                ending.closing.fail(now, &error)
             }
         };
         if let Some(frame) = answer {
@@ -354,7 +303,7 @@ impl Connection {
     }
 
     fn close(&mut self, reason: CloseReason) {
-        if self.closing.close(Instant::now().into_std()) {
+        if self.ending().closing.close(Instant::now().into_std()) {
             let code = match reason {
                 CloseReason::Drain => CloseCode::Restart,
                 CloseReason::Slow => CloseCode::Again,
@@ -362,7 +311,7 @@ impl Connection {
                 _ => CloseCode::Away,
             };
             self.put_close(&CloseFrame::new(code, reason.to_string()));
-            self.drop_commands();
+            self.inbox.drop_commands();
         }
     }
 
@@ -370,50 +319,32 @@ impl Connection {
         self.out.write(|out| put_close(frame.code, &frame.reason, None, out));
     }
 
-    /// Ends what has taken too long to end.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> bool {
-        let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
-        let deadlines = [leaving, self.closing.deadline().map(Instant::from_std), self.ending];
-        let Some(deadline) = deadlines.into_iter().flatten().min() else {
-            return false;
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
-        }
-        if timer.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        if self.ending == Some(deadline) {
-            self.closing.ended();
-        }
-        self.closing.tick(deadline.into_std());
-        true
-    }
-
     /// Asks a silent peer whether it is there, and gives up one that does not answer or takes nothing.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.closing.phase() == Phase::Done {
+        let phase = self.phase();
+        if phase == Phase::Done {
             return false;
         }
         if self.is_held_up() {
             // The silence is ours: whatever the peer has sent waits to be read.
             self.seen = self.alarm.wheel().now();
         }
-        let asks = !self.pinged && self.closing.phase() == Phase::Open;
-        let next = self.seen + if asks { self.heartbeat } else { self.idle };
-        let next = self.stuck.map_or(next, |since| next.min(since + self.idle));
+        let (limits, wheel) = (self.session.limits(), self.alarm.wheel());
+        let (heartbeat, idle) = (wheel.ticks(limits.heartbeat), wheel.ticks(limits.idle));
+        let asks = !self.pinged && phase == Phase::Open;
+        let next = self.seen + if asks { heartbeat } else { idle };
+        let next = self.stuck.map_or(next, |since| next.min(since + idle));
         if self.alarm.poll(cx, next).is_pending() {
             return false;
         }
         let now = self.alarm.wheel().now();
-        let silent = !asks && now >= self.seen + self.idle;
-        if silent || self.stuck.is_some_and(|since| now >= since + self.idle) {
+        let silent = !asks && now >= self.seen + idle;
+        if silent || self.stuck.is_some_and(|since| now >= since + idle) {
             // Gone without a word, or taking nothing; no close frame would reach it.
-            self.closing.ended();
+            self.end();
         } else {
             // It has the time to answer from here on: if this node was stopped for a while, its peers are not to blame.
-            self.seen = self.seen.max(now.saturating_sub(self.heartbeat));
+            self.seen = self.seen.max(now.saturating_sub(heartbeat));
             self.pinged = true;
             self.out.write(|out| put_ping(b"", None, out));
         }
@@ -432,14 +363,5 @@ impl Future for Connection {
 
 /// Bytes that may wait to be written before reading waits for them.
 const ANSWERS: usize = 16 << 10;
-/// Commands that may wait for the one under way, so that what comes behind them, such as the answer to a ping, is
-/// heard.
-const COMMANDS: usize = 64;
-/// Bytes of such commands, passed by at most one.
-const WAITING: usize = 64 << 10;
-/// What is read and thrown away while a peer takes our close frame, for at most as long as a close may take. Closed
-/// with bytes unread, the connection is reset, and who sends a large message never sees why it is refused.
-const DISCARD: usize = 16 << 20;
-
 #[cfg(test)]
 mod tests;

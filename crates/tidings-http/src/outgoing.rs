@@ -21,6 +21,7 @@ struct Queue {
     /// What follows the parts.
     tail: BytesMut,
     len: usize,
+    stalled: Option<u64>,
 }
 
 impl Outgoing {
@@ -66,6 +67,18 @@ impl Outgoing {
             self.queue().advance(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Nothing can be written: notes the time, by the caller's clock, unless it stalls already.
+    pub fn stall(&mut self, now: u64) {
+        if let Some(queue) = &mut self.0 {
+            queue.stalled.get_or_insert(now);
+        }
+    }
+
+    /// Since when nothing could be written of what waits.
+    pub fn stalled(&self) -> Option<u64> {
+        self.0.as_ref()?.stalled
     }
 
     /// Drops what waits.
@@ -146,6 +159,7 @@ impl Queue {
 
     fn advance(&mut self, mut written: usize) {
         self.len -= written;
+        self.stalled = None;
         while let Some(part) = self.parts.front_mut() {
             let step = written.min(part.len());
             part.advance(step);
@@ -160,7 +174,7 @@ impl Queue {
 
     /// Empties it, and keeps of its memory what is worth keeping.
     fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.stalled) = (0, None);
         self.parts.clear();
         self.parts.shrink_to(SLICES);
         self.tail.clear();

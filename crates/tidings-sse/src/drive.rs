@@ -27,8 +27,6 @@ pub(crate) struct Connection {
     life: &'static Life,
     /// When something was last written, in ticks of the wheel.
     quiet: u64,
-    /// Since when the client has taken nothing of what waits, likewise.
-    stuck: Option<u64>,
     /// Bytes that the client has sent, which ask for nothing: on this connection nothing more is answered.
     discarded: usize,
     /// There since the last chunk is on its way, with the time that the client has to take it and go.
@@ -48,7 +46,6 @@ impl Connection {
             alarm: hub.wheel().alarm(),
             life,
             quiet: hub.wheel().now(),
-            stuck: None,
             discarded: 0,
             ending: None,
             shut: false,
@@ -101,14 +98,13 @@ impl Connection {
             match self.out.poll_write(cx, Pin::new(&mut self.tcp)) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => {
-                    self.stuck.get_or_insert_with(|| self.alarm.wheel().now());
+                    self.out.stall(self.alarm.wheel().now());
                     if self.ending.is_none() && self.session.poll_closing(cx).is_ready() {
                         self.end_within(ENDING);
                     }
                     return Ok(progress);
                 }
             }
-            self.stuck = None;
             self.quiet = self.alarm.wheel().now();
             progress = true;
         }
@@ -163,7 +159,8 @@ impl Connection {
             return Ok(false);
         }
         // A sign of life after so long a silence; the end of a client that takes nothing for so long.
-        let (since, time) = match self.stuck {
+        let stalled = self.out.stalled();
+        let (since, time) = match stalled {
             Some(since) => (since, self.session.limits().idle),
             None => (self.quiet, self.session.limits().heartbeat),
         };
@@ -171,7 +168,7 @@ impl Connection {
         if self.alarm.poll(cx, next).is_pending() {
             return Ok(false);
         }
-        if self.stuck.is_some() {
+        if stalled.is_some() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.quiet = self.alarm.wheel().now();
@@ -199,9 +196,9 @@ const DISCARD: usize = 64 << 10;
 mod tests {
     use super::*;
 
-    /// What tokio keeps of a task comes to 88 bytes more, and the whole to a multiple of 128.
+    /// What tokio keeps of a task comes to 104 bytes more, and the whole to a multiple of 128.
     #[test]
     fn an_idle_connection_is_small() {
-        assert!(size_of::<Connection>() + 88 <= 384, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() + 104 <= 384, "{}", size_of::<Connection>());
     }
 }

@@ -41,8 +41,6 @@ pub(crate) struct Connection {
     alarm: Alarm,
     /// When the peer last sent anything, or had no chance to because we did not read; in ticks of the wheel.
     seen: u64,
-    /// Since when the peer has taken nothing of what waits to be written, likewise.
-    stuck: Option<u64>,
     pinged: bool,
     /// The session was given something, and was not asked for the answer since.
     unanswered: bool,
@@ -61,7 +59,6 @@ impl Connection {
             ending: None,
             alarm: wheel.alarm(),
             seen: wheel.now(),
-            stuck: None,
             pinged: false,
             unanswered: false,
         }
@@ -155,14 +152,13 @@ impl Connection {
             match self.out.poll_write(cx, Pin::new(&mut self.io)) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => {
-                    self.stuck.get_or_insert_with(|| self.alarm.wheel().now());
+                    self.out.stall(self.alarm.wheel().now());
                     if self.phase() == Phase::Open && self.session.poll_closing(cx).is_ready() {
                         self.ending().lose_patience();
                     }
                     return Ok(progress);
                 }
             }
-            self.stuck = None;
             progress = true;
         }
     }
@@ -333,13 +329,14 @@ impl Connection {
         let (heartbeat, idle) = (wheel.ticks(limits.heartbeat), wheel.ticks(limits.idle));
         let asks = !self.pinged && phase == Phase::Open;
         let next = self.seen + if asks { heartbeat } else { idle };
-        let next = self.stuck.map_or(next, |since| next.min(since + idle));
+        let stalled = self.out.stalled();
+        let next = stalled.map_or(next, |since| next.min(since + idle));
         if self.alarm.poll(cx, next).is_pending() {
             return false;
         }
         let now = self.alarm.wheel().now();
         let silent = !asks && now >= self.seen + idle;
-        if silent || self.stuck.is_some_and(|since| now >= since + idle) {
+        if silent || stalled.is_some_and(|since| now >= since + idle) {
             // Gone without a word, or taking nothing; no close frame would reach it.
             self.end();
         } else {

@@ -138,13 +138,7 @@ impl Connection {
         let mut progress = false;
         loop {
             if self.out.is_empty() && self.phase() == Phase::Open {
-                self.unanswered = false;
-                let mut batch = Batch::new(self.session.limits().batch);
-                match self.session.poll_batch(cx, &mut batch) {
-                    Poll::Ready(Step::Some) => batch.parts().drain(..).for_each(|part| self.out.push(part)),
-                    Poll::Ready(Step::End(reason)) => self.close(reason),
-                    Poll::Pending => {}
-                }
+                self.gather(cx);
             }
             if self.out.is_empty() {
                 return self.poll_flushed(cx).map(|()| progress);
@@ -160,6 +154,22 @@ impl Connection {
                 }
             }
             progress = true;
+        }
+    }
+
+    /// Asks the session for what it has. Answers to commands that came together go out together.
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        loop {
+            self.unanswered = false;
+            let mut batch = Batch::new(self.session.limits().batch);
+            match self.session.poll_batch(cx, &mut batch) {
+                Poll::Ready(Step::Some) => batch.parts().drain(..).for_each(|part| self.out.push(part)),
+                Poll::Ready(Step::End(reason)) => return self.close(reason),
+                Poll::Pending => {}
+            }
+            if self.out.len() > ANSWERS || !self.give_commands() {
+                return;
+            }
         }
     }
 

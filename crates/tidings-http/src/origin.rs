@@ -18,6 +18,11 @@ use crate::Body;
 /// `POST`; no other client has one, so its absence says nothing and is allowed. Origins are compared by scheme,
 /// host and effective port (RFC 6454 §4), never as text. Of its own origin the service knows only host and port, for
 /// a proxy may have taken off the TLS; where plain HTTP is not to be trusted, let the proxy redirect it.
+///
+/// A proxy may also put a `Host` of its own in place of the one that the page asked for, as nginx does unless told
+/// otherwise. Requests are then known by `Sec-Fetch-Site: same-origin` (W3C Fetch Metadata §2.4), which browsers set where the
+/// connection is secure and which no page can set. Chromium does not send it with WebSocket handshakes: for these, let the
+/// proxy pass the `Host` on, or [allow](Self::allow) the origin by its name.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     named: Vec<Named>,
@@ -71,7 +76,7 @@ impl Origins {
         if origins.next().is_some() {
             return false;
         }
-        if self.any {
+        if self.any || browser_vouches(&head.headers) {
             return true;
         }
         let Some(origin) = origin.to_str().ok().and_then(Named::parse) else { return false };
@@ -146,6 +151,12 @@ impl Named {
     }
 }
 
+/// Whether the browser itself says that the page is of the origin that it sends to, whatever became of the `Host`.
+fn browser_vouches(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none()
+}
+
 fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" | "ws" => Some(80),
@@ -164,6 +175,25 @@ mod tests {
             request = request.header("origin", *origin);
         }
         origins.allows(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn behind_a_proxy_that_sets_its_own_host_the_browser_is_asked() {
+        let allows = |sites: &[&str]| {
+            let mut request = http::Request::post("/realtime/send")
+                .header("host", "127.0.0.1:8080")
+                .header("origin", "https://own.example");
+            for site in sites {
+                request = request.header("sec-fetch-site", *site);
+            }
+            Origins::same().allows(&request.body(()).unwrap().into_parts().0)
+        };
+        assert!(allows(&["same-origin"]));
+        for bad in
+            [&["same-site"][..], &["cross-site"], &["none"], &["same-origin", "cross-site"], &[""], &[]]
+        {
+            assert!(!allows(bad), "{bad:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub(crate) fn run(workspace: &Workspace, flags: &Browser) -> Result<()> {
     setup::ensure(Tool::Node)?;
     setup::ensure(Tool::Chromium)?;
     for suite in &suites {
+        if suite.package == "tidings-js" {
+            setup::ensure(Tool::Nginx)?;
+            setup::ensure(Tool::Haproxy)?;
+        }
         npm::install(&suite.directory)?;
         cargo(&["build", "-p", server(&suite.package)]).run()?;
         tests(suite, workspace.target_directory(), flags).run()?;
@@ -51,6 +55,7 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
 fn tests(suite: &Suite, target_directory: &str, flags: &Browser) -> Cmd {
     let mut node = Cmd::new("node", &["--test"]).directory(&suite.directory);
     node = node.env("TIDINGS_TARGET_DIR", target_directory).env("CHROMIUM", &setup::chromium());
+    node = node.env("NGINX", &setup::nginx()).env("HAPROXY", &setup::haproxy());
     if flags.headed {
         node = node.env("TIDINGS_HEADED", "1");
     }

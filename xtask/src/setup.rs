@@ -14,6 +14,8 @@ pub(crate) enum Tool {
     Git,
     Node,
     Chromium,
+    Nginx,
+    Haproxy,
     Python,
     Cxx,
     /// nginx with its module nchan
@@ -46,15 +48,26 @@ pub(crate) fn ensure(tool: Tool) -> Result<()> {
 
 /// The browser: what `CHROMIUM` names, or the usual place.
 pub(crate) fn chromium() -> String {
-    std::env::var("CHROMIUM")
-        .ok()
-        .filter(|path| !path.is_empty())
-        .unwrap_or_else(|| "/usr/bin/chromium".to_owned())
+    named("CHROMIUM", "/usr/bin/chromium")
+}
+
+/// The proxy: what `NGINX` names, or the usual place, which is on the `PATH` of root alone.
+pub(crate) fn nginx() -> String {
+    named("NGINX", "/usr/sbin/nginx")
+}
+
+/// The proxy: what `HAPROXY` names, or the usual place.
+pub(crate) fn haproxy() -> String {
+    named("HAPROXY", "/usr/sbin/haproxy")
 }
 
 /// The C++ compiler, as the build script of a crate finds it.
 fn cxx() -> String {
-    std::env::var("CXX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "c++".to_owned())
+    named("CXX", "c++")
+}
+
+fn named(variable: &str, usual: &str) -> String {
+    std::env::var(variable).ok().filter(|name| !name.is_empty()).unwrap_or_else(|| usual.to_owned())
 }
 
 impl Tool {
@@ -65,6 +78,8 @@ impl Tool {
             Self::Git => "git".to_owned(),
             Self::Node => format!("node {NODE_MAJOR} or newer with npm"),
             Self::Chromium => format!("chromium (looked for {})", chromium()),
+            Self::Nginx => format!("nginx (looked for {})", nginx()),
+            Self::Haproxy => format!("haproxy (looked for {})", haproxy()),
             Self::Python => "python 3.11 or newer with venv".to_owned(),
             Self::Cxx => "a C++ compiler (looked for what CXX names, or c++)".to_owned(),
             Self::Nchan => format!("nginx with nchan (looked for {NCHAN})"),
@@ -84,6 +99,8 @@ impl Tool {
                     && version.and_then(|version| major(&version)).is_some_and(|major| major >= NODE_MAJOR)
             }
             Self::Chromium => Path::new(&chromium()).is_file(),
+            Self::Nginx => Path::new(&nginx()).is_file(),
+            Self::Haproxy => Path::new(&haproxy()).is_file(),
             // Debian has `ensurepip`, without which an environment has no pip, in a package of its own.
             Self::Python => {
                 let check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
@@ -111,6 +128,8 @@ impl Tool {
                 commands
             }
             Self::Chromium => apt(&["chromium"]),
+            Self::Nginx => apt_without_starting("nginx"),
+            Self::Haproxy => apt_without_starting("haproxy"),
             Self::Python => apt(&["python3", "python3-venv"]),
             Self::Cxx => apt(&["g++"]),
             Self::Nchan => apt(&["nginx", "libnginx-mod-nchan"]),
@@ -126,6 +145,11 @@ fn apt(packages: &[&str]) -> Vec<Cmd> {
     // Through `env`, since sudo keeps no variables.
     let install = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends"];
     vec![as_root("apt-get", &["update"]), as_root("env", &install).args(packages)]
+}
+
+/// Installs a package whose service is not wanted: Debian would start it, and nginx would have port 80.
+fn apt_without_starting(package: &str) -> Vec<Cmd> {
+    vec![as_root("apt-get", &["update"]), as_root("sh", &["-c", INSTALL_WITHOUT_STARTING, "sh", package])]
 }
 
 fn as_root(program: &str, args: &[&str]) -> Cmd {
@@ -149,6 +173,14 @@ fn major(version: &str) -> Option<u32> {
     version.trim_start_matches('v').split('.').next()?.parse().ok()
 }
 
+/// A policy that starts nothing (Debian's `invoke-rc.d` asks it), for as long as this takes; containers have one already.
+const INSTALL_WITHOUT_STARTING: &str = concat!(
+    "policy=/usr/sbin/policy-rc.d; ",
+    r##"test -e $policy || { trap "rm -f $policy" EXIT; "##,
+    r##"printf "#!/bin/sh\nexit 101\n" >$policy; chmod 755 $policy; }; "##,
+    r#"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1""#,
+);
+
 /// The first node whose test runner finds test files by itself and filters them by name.
 const NODE_MAJOR: u32 = 20;
 
@@ -168,5 +200,7 @@ mod tests {
         let line = shown(&Tool::Chromium.installation());
         assert!(line.contains("apt-get update && "), "{line}");
         assert!(line.ends_with("apt-get install -y --no-install-recommends chromium"), "{line}");
+        let line = shown(&Tool::Nginx.installation());
+        assert!(!line.contains('\n') && line.ends_with(" sh nginx"), "{line}");
     }
 }

@@ -75,9 +75,9 @@ impl Wheel {
         if self.shared.driven.load(SeqCst) { self.shared.now.load(SeqCst) } else { self.shared.clock() }
     }
 
-    /// A duration in ticks, rounded up.
+    /// A duration in ticks, rounded up, and at least one: what is due again at once would never let go of its thread.
     pub fn ticks(&self, duration: Duration) -> u64 {
-        nanos(duration).map_or(NEVER, |nanos| nanos.div_ceil(self.shared.tick))
+        nanos(duration).map_or(NEVER, |nanos| nanos.div_ceil(self.shared.tick).max(1))
     }
 
     /// An alarm that is not set.

@@ -71,6 +71,33 @@ async fn signs_of_life_come_in_time_and_are_no_events() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_of_no_time_or_of_all_time_leaves_a_stream_that_works() {
+    for (heartbeat, version) in
+        [(Duration::ZERO, "1.0"), (Duration::ZERO, "1.1"), (Duration::MAX, "1.0"), (Duration::MAX, "1.1")]
+    {
+        let mut limits = Limits::default();
+        (limits.heartbeat, limits.idle) = (heartbeat, Duration::MAX);
+        let server = Server::with_hub(Hub::builder().gate(gate::open()).limits(limits).build()).await;
+        let mut stream = TcpStream::connect(server.address()).await.expect("connected");
+        let request = format!("GET /realtime/sse?room=silent HTTP/{version}\r\nHost: a\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut seen = Vec::new();
+        read_until(&mut stream, &mut seen, "tidings.joined").await;
+        // What comes in a silence, as much as is read.
+        seen.clear();
+        let end = Instant::now() + Duration::from_millis(200);
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            let mut piece = [0; 4_096];
+            let Ok(read) = tokio::time::timeout(left, stream.read(&mut piece)).await else { break };
+            seen.extend_from_slice(&piece[..read.expect("still open")]);
+        }
+        assert!(seen.len() < 10_000, "{} bytes of life at {heartbeat:?}, HTTP/{version}", seen.len());
+        server.publish("silent", 1).await;
+        read_until(&mut stream, &mut seen, "data: 1\n\n").await;
+    }
+}
+
+#[tokio::test]
 async fn a_payload_is_one_event_whatever_is_in_it() {
     let server = Server::start().await;
     let payloads: [&'static str; 6] = [

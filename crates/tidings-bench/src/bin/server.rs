@@ -5,7 +5,7 @@ use anyhow::Context;
 use clap::Parser;
 use std::{net::SocketAddr, time::Duration};
 use tidings::{
-    Asset, CallError, Denied, Gate, Hub, Identity, Limits, Rooms, gate,
+    Asset, CallError, Denied, Event, Gate, Hub, Identity, Limits, Rooms, gate,
     gate::{Decision, RequestHead},
 };
 use tokio::net::TcpListener;
@@ -71,6 +71,16 @@ async fn run(options: Options) -> anyhow::Result<()> {
         None => builder.gate(gate::open()).build(), // for measurements on the loopback
     };
     hub.on_call("echo", |_, said: String| async move { Ok::<_, CallError>(said) });
+    let rooms = hub.clone();
+    hub.on_call("end", move |_, room: String| {
+        let rooms = rooms.clone();
+        async move {
+            let wrong = |error: &dyn std::fmt::Display| CallError::new("bad_data", error.to_string());
+            let last = Event::json("n", "last").map_err(|error| wrong(&error))?.last();
+            rooms.publish(&*room, last).await.map_err(|error| wrong(&error))?;
+            Ok(())
+        }
+    });
     let service = tidings::service(hub).page("/", Asset::new("text/html; charset=utf-8", PAGE));
     let listener = TcpListener::bind(options.listen)
         .await

@@ -3,10 +3,19 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 
-/** Answers requests to `…/realtime/<endpoint>` with what `answer(request, response)` writes. */
-export async function startOddServer(answer) {
+/**
+ * Answers requests to `…/realtime/<endpoint>` with what `answer(request, response)` writes. With the address of a real server,
+ * that one gives its page and its script, so that a browser has both from here.
+ */
+export async function startOddServer(answer, real) {
   const requests = [];
-  const server = createServer((request, response) => {
+  const server = createServer(async (request, response) => {
+    if (real && (request.url === "/" || request.url === SCRIPT)) {
+      const { headers, body } = await fetch(real + request.url);
+      response.writeHead(200, { "content-type": headers.get("content-type") });
+      for await (const piece of body) response.write(piece);
+      return response.end();
+    }
     requests.push({ at: performance.now(), url: request.url, headers: request.headers });
     answer(request, response);
   });
@@ -21,3 +30,5 @@ export async function startOddServer(answer) {
     },
   };
 }
+
+const SCRIPT = "/realtime/tidings.js";

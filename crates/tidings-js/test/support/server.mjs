@@ -45,7 +45,8 @@ export async function startServer(options = [], listen = "127.0.0.1:0") {
 /**
  * A relay in front of a server. `cut()` resets what is connected; `freeze()` passes nothing on any more over what is
  * connected; `weather` decides about each request, by its head: nothing for a good one, or an object of
- * `refuse`, `cutAfter` (milliseconds after the server's first words) and `hold` (all but the server's first words).
+ * `refuse`, `cutAfter` (milliseconds after the server's first words), `hold` (all but the server's first words) and
+ * `crumbs` (what passes is cut into single bytes).
  */
 export async function startNetwork(url) {
   const { hostname, port } = new URL(url);
@@ -95,7 +96,11 @@ export async function startNetwork(url) {
         pair.frozen = false;
         for (const [to, data] of pair.held.splice(0)) to.write(data);
       };
-      const pass = (to, data) => (pair.frozen ? pair.held.push([to, data]) : to.write(data));
+      const pass = (to, data) => {
+        if (pair.frozen) pair.held.push([to, data]);
+        else if (fate.crumbs) for (let at = 0; at < data.length; at++) to.write(data.subarray(at, at + 1));
+        else to.write(data);
+      };
       pairs.add(pair);
       pass(far, head);
       near.on("data", (data) => {

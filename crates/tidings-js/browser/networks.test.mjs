@@ -9,7 +9,7 @@ let browser;
 let server;
 
 before(async () => {
-  server = await startServer(["--history", "2000", "--heartbeat", "1000", "--message", "100000"]);
+  server = await startServer(["--history", "2000", "--heartbeat", "1000"]);
   browser = await startBrowser();
 });
 
@@ -120,6 +120,11 @@ for (const name of ["ws", "sse", "poll"]) {
     network.freeze();
     const frozen = performance.now();
     await server.publish(room, 1);
+    await until("it is called dead", async () => (await states(page)).at(-1) !== `live ${name} opened`);
+    const dead = performance.now() - frozen;
+    assert.equal((await states(page))[2], `waiting ${name} silent`);
+    // A heartbeat and three quarters, on a machine that is busy.
+    assert.ok(dead < 1_750 + 1_000, `${dead}`);
     await told(page, [1], room);
     // The silence that is allowed, the first back-off, two seconds; and for polls, an idle connection that froze too.
     const most = 1_750 + 3_000 + 2_000 + (name === "poll" ? 10_000 : 0);
@@ -229,49 +234,6 @@ test("a poll is not answered from a cache", async (t) => {
   await server.publish(room, 2);
   const again = await poll();
   assert.deepEqual([again.answer.events.map(({ data }) => data), again.cached], [[2], "no-store"]);
-});
-
-test("what is too large is refused at once, and exactly as much as the server takes is not", async (t) => {
-  const context = await newContext(t, browser);
-  for (const name of ["ws", "poll"]) {
-    const room = newRoom();
-    const page = await newPage(context, server.url, { options: alone(name), rooms: [room] });
-    await joined(page);
-    const codes = await page.evaluate(async ([room, most]) => {
-      const key = "k".repeat(32);
-      // The reference has one digit for some, two for others: as many as the join before it has.
-      const around = JSON.stringify({ type: "publish", room, event: "n", data: "", key, ref: 1 }).length;
-      const of = (length) => window.rooms[room].publish("n", "x".repeat(length - around), { key }).then(() => "stored", ({ code }) => code);
-      return Promise.all([of(most + 100), of(most - 10), window.rooms[room].publish("n", "small").then(() => "stored")]);
-    }, [room, 100_000]);
-    assert.deepEqual(codes, ["too_large", "stored", "stored"], name);
-  }
-});
-
-test("five thousand rooms come back at the first try", async (t) => {
-  const large = await startServer(["--rooms", "5000"]);
-  t.after(() => large.stop("SIGKILL"));
-  const network = await startNetwork(large.url);
-  t.after(() => network.stop());
-  const rooms = numbers(1, 5_000).map((n) => `${n}`.padEnd(64, "x"));
-  const page = await newPage(await newContext(t, browser), network.url, { options: alone("ws"), rooms });
-  await joined(page);
-  await page.evaluate(() => {
-    window.back = 0;
-    for (const room of Object.values(window.rooms)) room.on("joined", () => { window.back += 1; });
-  });
-  const before = sockets(network);
-  network.cut();
-  const cut = performance.now();
-  await until("all are back", async () => {
-    const back = await page.evaluate(() => window.back);
-    return back === 5_000 || back;
-  });
-  const took = performance.now() - cut;
-  assert.ok(took < 5_000 + 1_200, `${took}`);
-  assert.equal(sockets(network), before + 1);
-  await large.publish(rooms[4_999], 1);
-  await told(page, [1], rooms[4_999]);
 });
 
 test("tokens: in the header, or in the address where that was chosen; renewed once", async (t) => {

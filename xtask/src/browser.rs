@@ -55,7 +55,7 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
 fn tests(suite: &Suite, target_directory: &str, flags: &Browser) -> Cmd {
     let mut node = Cmd::new("node", &["--test"]).directory(&suite.directory);
     node = node.env("TIDINGS_TARGET_DIR", target_directory).env("CHROMIUM", &setup::chromium());
-    node = node.env("NGINX", &setup::nginx()).env("HAPROXY", &setup::haproxy());
+    node = node.env("TIDINGS_NGINX", &setup::nginx()).env("TIDINGS_HAPROXY", &setup::haproxy());
     if flags.headed {
         node = node.env("TIDINGS_HEADED", "1");
     }

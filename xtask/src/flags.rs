@@ -122,8 +122,9 @@ const FUZZ_SECONDS: u32 = 10;
 
 /// Run the browser tests: `node --test` in every `browser/` folder of a crate or an example
 ///
-/// Needs chromium, nginx and haproxy (or what CHROMIUM, NGINX and HAPROXY name) and node 20 or newer. The tests find
-/// the built servers through TIDINGS_TARGET_DIR, and these through their variables; TIDINGS_HEADED=1 asks for a window.
+/// Needs chromium, nginx and haproxy (or what CHROMIUM, TIDINGS_NGINX and TIDINGS_HAPROXY name) and node 20 or
+/// newer. The tests find the built servers through TIDINGS_TARGET_DIR, and the rest through these variables;
+/// TIDINGS_HEADED=1 asks for a window.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Browser {
     /// Show the browser's window

@@ -51,14 +51,14 @@ pub(crate) fn chromium() -> String {
     named("CHROMIUM", "/usr/bin/chromium")
 }
 
-/// The proxy: what `NGINX` names, or the usual place, which is on the `PATH` of root alone.
+/// The proxy: what `TIDINGS_NGINX` names, or the usual place, which is on the `PATH` of root alone.
 pub(crate) fn nginx() -> String {
-    named("NGINX", "/usr/sbin/nginx")
+    named("TIDINGS_NGINX", "/usr/sbin/nginx")
 }
 
-/// The proxy: what `HAPROXY` names, or the usual place.
+/// The proxy: what `TIDINGS_HAPROXY` names, or the usual place.
 pub(crate) fn haproxy() -> String {
-    named("HAPROXY", "/usr/sbin/haproxy")
+    named("TIDINGS_HAPROXY", "/usr/sbin/haproxy")
 }
 
 /// The C++ compiler, as the build script of a crate finds it.

@@ -16,7 +16,7 @@ import { setTimeout as pause } from "node:timers/promises";
  * @param {{http?: string, location?: string}} [more] lines for its `http` and `location` blocks
  */
 export function startNginx(url, { http = "", location = "" } = {}) {
-  return startProxy(process.env.NGINX || "/usr/sbin/nginx", "nginx.conf", (port, folder) => ({
+  return startProxy(process.env.TIDINGS_NGINX || "/usr/sbin/nginx", "nginx.conf", (port, folder) => ({
     args: ["-p", folder, "-e", "stderr", "-c", path.join(folder, "nginx.conf")],
     // Places for files, which would else be the system's.
     text: `
@@ -48,7 +48,7 @@ export function startNginx(url, { http = "", location = "" } = {}) {
  * @param {string} [more] lines for its `defaults`
  */
 export function startHaproxy(url, more = "") {
-  return startProxy(process.env.HAPROXY || "/usr/sbin/haproxy", "haproxy.cfg", (port, folder) => ({
+  return startProxy(process.env.TIDINGS_HAPROXY || "/usr/sbin/haproxy", "haproxy.cfg", (port, folder) => ({
     args: ["-db", "-f", path.join(folder, "haproxy.cfg")],
     text: [
       "defaults", "mode http", "timeout connect 5000", "timeout client 50000", "timeout server 50000", more,

@@ -3,30 +3,12 @@
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
-import { until } from "../test/support/server.mjs";
+import { newContext, startBrowser as launch } from "../test/support/browser.mjs";
+import { until } from "../test/support/program.mjs";
 
-export function startBrowser() {
-  return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: !process.env.TIDINGS_HEADED,
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-    ],
-  });
-}
+export { newContext };
 
-/** A browser context whose pages must run without errors; it goes when the test ends. */
-export async function newContext(t, browser) {
-  const context = await browser.newContext();
-  const wrong = [];
-  context.on("weberror", (error) => wrong.push(String(error.error())));
-  t.after(async () => {
-    await context.close();
-    assert.deepEqual(wrong, []);
-  });
-  return context;
-}
+export const startBrowser = () => launch(chromium);
 
 /**
  * A page with a client (`window.tidings`) that is in rooms, and what it was told: `window.heard` by room, `window.states`.

@@ -2,14 +2,11 @@
 // TIDINGS_TARGET_DIR where cargo has built.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import path from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
+import { startBrowser } from "../../tidings-js/test/support/browser.mjs";
+import { startProgram } from "../../tidings-js/test/support/program.mjs";
 
-const TARGET = path.resolve(import.meta.dirname, process.env.TIDINGS_TARGET_DIR ?? "../../../target");
 const AGREED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 const SIZES = [0, 1, 125, 126, 127, 128, 65535, 65536, 1 << 20];
 
@@ -20,33 +17,18 @@ let hub;
 before(async () => {
   echo = await start("examples/echo", "127.0.0.1:0");
   hub = await start("server", "--listen", "127.0.0.1:0");
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: !process.env.TIDINGS_HEADED,
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-    ],
-  });
+  browser = await startBrowser(chromium);
 });
 
 after(async () => {
   await browser?.close();
-  for (const server of [echo, hub]) server?.child.kill("SIGKILL");
+  await Promise.all([echo, hub].map((server) => server?.stop("SIGKILL")));
 });
 
-/** Starts a program of ours, which says on its first line where it listens. */
-async function start(program, ...args) {
-  const child = spawn(path.join(TARGET, "debug", program), args, { stdio: ["ignore", "pipe", "inherit"] });
-  const exit = once(child, "exit");
-  exit.catch(() => {}); // where it cannot be started, the line below tells
-  const line = await Promise.race([
-    once(createInterface(child.stdout), "line").then(([line]) => line),
-    exit.then(([code]) => `it ended with ${code}`),
-  ]);
-  const url = line.match(/^listening on (\S+)$/)?.[1];
-  assert.ok(url, `the server says where it listens: ${line}`);
-  return { child, exit, url, ws: url.replace(/^http/, "ws") };
+/** Starts a program of ours. */
+async function start(program, ...options) {
+  const started = await startProgram(program, options);
+  return { ...started, ws: started.address.replace(/^http/, "ws") };
 }
 
 /** A page with helpers; of the hub's own origin if `at` is given, for it takes no other. */
@@ -196,14 +178,14 @@ test("a message over the limit closes with 1009", async (t) => {
 
 test("a server that ends says so", async (t) => {
   const other = await start("server", "--listen", "127.0.0.1:0");
-  t.after(() => other.child.kill("SIGKILL"));
+  t.after(() => other.stop("SIGKILL"));
   const page = await newPage(t, new URL("/realtime/", other.url).href);
   await page.evaluate(async (url) => {
     globalThis.opened = await open(`${url}ws?room=drain`);
     await opened.next();
   }, other.ws);
-  other.child.kill("SIGINT");
+  const stopped = other.stop("SIGINT");
   const { code, wasClean } = await page.evaluate(() => opened.end);
   assert.deepEqual({ code, wasClean }, { code: 1012, wasClean: true });
-  assert.equal((await other.exit)[0], 0);
+  assert.equal((await stopped).code, 0);
 });

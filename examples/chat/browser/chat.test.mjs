@@ -2,89 +2,27 @@
 // TIDINGS_HEADED set the windows can be watched.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import path from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
-import { setTimeout as pause } from "node:timers/promises";
 import { chromium } from "playwright-core";
+import * as support from "../../../crates/tidings-js/test/support/browser.mjs";
+import { startProgram, until } from "../../../crates/tidings-js/test/support/program.mjs";
 
-const TARGET = path.resolve(import.meta.dirname, process.env.TIDINGS_TARGET_DIR ?? "../../../target");
-const LABELS = { ws: "WebSocket", sse: "Server-Sent Events", poll: "Long polling" };
-const TRANSPORTS = Object.keys(LABELS);
-/** The longest a condition may take to come true: above every back-off of the page. */
-const PATIENCE = 30_000;
+const { LABELS, TRANSPORTS } = support;
+const startServer = (listen = "127.0.0.1:0") => startProgram("chat", ["--listen", listen]);
+const newContext = (t) => support.newContext(t, browser);
 
 let browser;
 let server;
 
 before(async () => {
   server = await startServer();
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: !process.env.TIDINGS_HEADED,
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-    ],
-  });
+  browser = await support.startBrowser(chromium);
 });
 
 after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-async function startServer(listen = "127.0.0.1:0") {
-  const child = spawn(path.join(TARGET, "debug/chat"), ["--listen", listen], { stdio: ["ignore", "pipe", "inherit"] });
-  const exit = once(child, "exit");
-  exit.catch(() => {}); // where it cannot be started, the line below tells
-  const line = await Promise.race([
-    once(createInterface(child.stdout), "line").then(([line]) => line),
-    exit.then(([code]) => `it ended with ${code}`),
-  ]);
-  const url = line.match(/^chat on (http:\S+)$/)?.[1];
-  assert.ok(url, `the server says where it listens: ${line}`);
-  return {
-    url,
-    listen: new URL(url).host,
-    /** Asks it to end, and gives its exit code and how many milliseconds it took. */
-    async stop() {
-      const begun = performance.now();
-      child.kill("SIGTERM");
-      const [code] = await exit;
-      return { code, took: performance.now() - begun };
-    },
-  };
-}
-
-/** Waits for a condition, and says what it waited for where it never comes. */
-async function until(what, condition) {
-  const end = performance.now() + PATIENCE;
-  let last;
-  do {
-    last = await condition();
-    if (last === true) return;
-    await pause(20);
-  } while (performance.now() < end);
-  assert.fail(`never came: ${what}; at last ${JSON.stringify(last)}`);
-}
-
-/** A browser context whose pages must run without errors; it goes when the test ends. */
-async function newContext(t) {
-  const context = await browser.newContext();
-  const wrong = [];
-  context.on("weberror", (error) => wrong.push(String(error.error())));
-  context.on("console", (message) => {
-    if (/Content Security Policy/i.test(message.text())) wrong.push(message.text());
-  });
-  t.after(async () => {
-    await context.close();
-    assert.deepEqual(wrong, []);
-  });
-  return context;
-}
 
 async function join(context, { name, room, transport, at = server }) {
   const page = await context.newPage();

@@ -4,9 +4,13 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import {
-  LABELS, TRANSPORTS, call, send, snapshot, startBrowser, startNetwork, startServer, until,
-} from "./support.mjs";
+import * as support from "../../../crates/tidings-js/test/support/browser.mjs";
+import { send, until } from "../../../crates/tidings-js/test/support/program.mjs";
+import { startNetwork } from "../../../crates/tidings-js/test/support/server.mjs";
+import { call, snapshot, startBrowser, startServer } from "./support.mjs";
+
+const { LABELS, TRANSPORTS } = support;
+const newContext = (t) => support.newContext(t, browser);
 
 /** Tokens in a second: slow enough to do something in mid-answer. */
 const RATE = 120;
@@ -24,21 +28,6 @@ after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** A browser context whose pages must run without errors; it goes when the test ends. */
-async function newContext(t) {
-  const context = await browser.newContext();
-  const wrong = [];
-  context.on("weberror", (error) => wrong.push(String(error.error())));
-  context.on("console", (message) => {
-    if (/Content Security Policy/i.test(message.text())) wrong.push(message.text());
-  });
-  t.after(async () => {
-    await context.close();
-    assert.deepEqual(wrong, []);
-  });
-  return context;
-}
 
 async function newPage(context, transport, { at = server.url, room = "" } = {}) {
   const page = await context.newPage();
@@ -164,9 +153,10 @@ test("a network that fails in mid-answer loses nothing and repeats nothing", asy
   const pages = await Promise.all(TRANSPORTS.map((transport) => newPage(context, transport, { at: network.url })));
   await Promise.all(pages.map((page) => ask(page, "cut?")));
   await Promise.all(pages.map((page) => some(page)));
-  network.fail();
+  network.weather = () => ({ refuse: true });
+  network.cut();
   await Promise.all(pages.map((page, i) => state(page, `Continuing over ${LABELS[TRANSPORTS[i]]} …`)));
-  network.recover();
+  network.weather = () => ({});
   for (const page of pages) await isWhole(page, "cut?", network.url);
 });
 

@@ -1,43 +1,24 @@
 // Real servers for tests, and a network in front of them that cuts, freezes and refuses.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer, connect } from "node:net";
-import path from "node:path";
-import { createInterface } from "node:readline";
-import { setTimeout as pause } from "node:timers/promises";
+import { send, startProgram, until } from "./program.mjs";
 
-const TARGET = path.resolve(import.meta.dirname, process.env.TIDINGS_TARGET_DIR ?? "../../../../target");
-/** The longest a condition may take to come true. */
-const PATIENCE = 40_000;
+export { until };
 
 /** Starts the plain server with options such as `["--history", "5"]`. */
 export async function startServer(options = [], listen = "127.0.0.1:0") {
-  const child = spawn(path.join(TARGET, "debug/server"), ["--listen", listen, ...options], { stdio: ["ignore", "pipe", "inherit"] });
-  const exit = once(child, "exit");
-  exit.catch(() => {}); // where it cannot be started, the line below tells
-  const line = await Promise.race([
-    once(createInterface(child.stdout), "line").then(([line]) => line),
-    exit.then(([code]) => `it ended with ${code}`),
-  ]);
-  const url = line.match(/^listening on (http:\S+)\/realtime\/$/)?.[1];
-  assert.ok(url, `the server says where it listens: ${line}`);
+  const server = await startProgram("server", ["--listen", listen, ...options]);
   return {
-    url,
-    listen: new URL(url).host,
-    /** Asks it to end, or ends it. */
-    async stop(signal = "SIGINT") {
-      child.kill(signal);
-      await exit;
-    },
+    ...server,
+    /** It knows no other signal that asks. */
+    stop: (signal = "SIGINT") => server.stop(signal),
     /** Publishes from outside. */
     async publish(room, data, event = "n") {
-      const headers = { "content-type": "application/json" };
-      const body = JSON.stringify({ type: "publish", ref: 1, room, event, data });
-      const response = await fetch(`${url}/realtime/send`, { method: "POST", headers, body });
-      assert.equal(response.status, 200);
-      return (await response.json()).id;
+      const { status, id } = await send(server.url, { type: "publish", ref: 1, room, event, data });
+      assert.equal(status, 200);
+      return id;
     },
   };
 }
@@ -133,16 +114,4 @@ export async function startNetwork(url) {
 function reset(socket) {
   if (socket.writableEnded || socket.destroyed || socket.connecting) socket.destroy();
   else socket.resetAndDestroy();
-}
-
-/** Waits for a condition, and says what it waited for where it never comes. */
-export async function until(what, condition, patience = PATIENCE) {
-  const end = performance.now() + patience;
-  let last;
-  do {
-    last = await condition();
-    if (last === true) return;
-    await pause(10);
-  } while (performance.now() < end);
-  assert.fail(`never came: ${what}; at last ${JSON.stringify(last)}`);
 }

@@ -128,3 +128,37 @@ pub fn open() -> impl Gate {
     }
     Open
 }
+
+/// A gate that lets anybody read any room and nobody publish: for public data that the application alone writes.
+/// Calls are let through, for their methods are the application's own.
+pub fn read_only() -> impl Gate {
+    struct ReadOnly;
+    impl Gate for ReadOnly {
+        fn connect<'a>(&'a self, _: &'a RequestHead) -> Decision<'a, Identity> {
+            Box::pin(std::future::ready(Ok(Identity::anonymous())))
+        }
+
+        fn publish<'a>(&'a self, _: &'a Identity, _: &'a RoomName, _: &'a Event) -> Decision<'a> {
+            Box::pin(std::future::ready(Err(Denied::forbidden("clients do not publish here"))))
+        }
+    }
+    ReadOnly
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_may_only_read_does_everything_but_publish() {
+        let gate = read_only();
+        let (head, ()) = http::Request::new(()).into_parts();
+        let who = gate.connect(&head).await.unwrap();
+        assert_eq!(who.name(), None);
+        let room = RoomName::new("news").unwrap();
+        assert_eq!(gate.join(&who, &room).await, Ok(()));
+        assert_eq!(gate.call(&who, "ask").await, Ok(()));
+        let event = Event::json("headline", &1).unwrap();
+        assert!(matches!(gate.publish(&who, &room, &event).await, Err(Denied::Forbidden(_))));
+    }
+}

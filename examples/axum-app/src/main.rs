@@ -30,7 +30,7 @@ struct Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let hub = Hub::builder().gate(gate::open()).build();
+    let hub = Hub::builder().gate(gate::read_only()).build(); // what is published comes from the routes below
     let app = Router::new()
         .route("/", get("Listen at /realtime/sse?room=orders, and POST JSON to /orders.\n"))
         .route("/orders", post(order))

@@ -215,7 +215,7 @@ test("the transport can be changed while it runs", async (t) => {
 });
 
 test("what is paused stands still, and goes on with the newest value", async (t) => {
-  const updates = 500;
+  const updates = 1_000; // ten seconds to load the page and to pause it
   const at = await startServer(t, { updates });
   const page = await newPage(t, at, "sse");
   const pause = page.getByRole("button", { name: "Pause" });

@@ -256,3 +256,15 @@ test("nobody but the server writes", async (t) => {
   const { status, code } = await send(at.url, command);
   assert.deepEqual([status, code], [403, "forbidden"]);
 });
+
+test("on a narrow screen nothing is cut off, and the charts are as sharp as the screen", async (t) => {
+  const at = await startServer(t);
+  const page = await newPage(t, at, "sse", { viewport: { width: 360, height: 700 }, deviceScaleFactor: 2 });
+  const { width, sizes } = await page.evaluate(() => ({
+    width: document.documentElement.scrollWidth,
+    sizes: Array.from(document.querySelectorAll(".chart"), ({ width, clientWidth }) => [width, clientWidth]),
+  }));
+  assert.equal(width, 360);
+  assert.equal(sizes.length, 8);
+  assert.ok(sizes.every(([pixels, points]) => points > 200 && pixels === 2 * points), String(sizes));
+});

@@ -299,3 +299,17 @@ test("markup is shown as text", async (t) => {
   assert.equal(await page.locator("#page img").count(), 0);
   assert.equal(await page.evaluate(() => typeof window.hit), "undefined");
 });
+
+test("on a narrow screen nothing is cut off, however long the names and words", async (t) => {
+  const context = await support.newContext(t, browser, { viewport: { width: 360, height: 700 } });
+  const page = await newPage(context, "o".repeat(32));
+  await notify("p".repeat(32), "o".repeat(32), "w".repeat(280));
+  await shows(page, "badge", "1");
+  // The toast too, which is beside the flow of the page.
+  const widths = await page.evaluate(() => [
+    document.documentElement.scrollWidth, ...Array.from(document.querySelectorAll(".toast, header, .item"), (element) => (
+      Math.ceil(element.getBoundingClientRect().right)
+    )),
+  ]);
+  assert.ok(widths.every((right) => right <= 360), String(widths));
+});

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 pub(super) fn folder(workspace: &Workspace, name: &str) -> Result<String> {
     let variable = format!("TIDINGS_{}", name.to_uppercase());
     let named = std::env::var_os(&variable).filter(|path| !path.is_empty());
-    let beside = || workspace.root().join("../shared").join(name).into();
+    let beside = || workspace.root().join("../shared").join(name);
     let folder = named.map_or_else(beside, PathBuf::from);
     ensure!(
         folder.is_dir(),

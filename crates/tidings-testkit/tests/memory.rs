@@ -1,4 +1,4 @@
-//! What peers can make the server allocate, and what an idle WebSocket holds.
+//! What peers can make the server allocate, and what an idle connection holds.
 //!
 //! Every allocation of the process is counted, so the tests take turns, and the clients here allocate nothing while
 //! they are looked at. What a message costs is all that was asked for because of it, which is more than was ever held.
@@ -14,7 +14,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tidings::{Event, Hub, Rooms, Service, gate};
 use tidings_testkit::{
@@ -24,6 +24,7 @@ use tidings_testkit::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    net::TcpSocket,
     runtime::Builder,
 };
 
@@ -213,8 +214,6 @@ async fn pipes(count: usize) -> Vec<(DuplexStream, DuplexStream)> {
 }
 
 const PIPE: usize = 4 << 10;
-/// What the documentation of `tidings-ws` says of an idle session.
-const DOCUMENTED: usize = 2 << 10;
 
 /// Bytes that each of a thousand idle sessions holds, after messages both ways.
 async fn idle(offer: &[&str]) -> usize {
@@ -269,6 +268,94 @@ fn an_idle_session_holds_no_more_with_compression_than_without() {
     // Lists that grow by doubling make it a few bytes more or less.
     assert!(compressed <= plain + 64, "{compressed} bytes with compression, {plain} without");
     assert!(compressed <= DOCUMENTED, "{compressed} bytes");
+}
+
+/// What the documentation says of an idle connection with a session in one room.
+const DOCUMENTED: usize = 1 << 10;
+/// Bytes that the kernel is asked to keep of each direction, and so many that they do not fit.
+const SMALL: u32 = 4 << 10;
+const LARGE: usize = 128 << 10;
+
+/// A blocking client whose kernel keeps little for it.
+async fn connect_small(address: SocketAddr, head: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(SMALL).expect("a small buffer");
+    let mut stream = socket.connect(address).await.expect("connected").into_std().expect("a socket");
+    stream.set_nonblocking(false).expect("a socket");
+    stream.set_read_timeout(Some(SOON)).expect("a socket");
+    stream.write_all(head.as_bytes()).expect("sent");
+    read_until(&mut stream, b"\r\n\r\n");
+    stream
+}
+
+/// Reads until this text has come, which is the last that comes.
+fn read_all_until(stream: &mut TcpStream, text: &[u8]) {
+    let (mut buffer, mut kept) = ([0; 16 << 10], 0);
+    while !buffer[..kept].windows(text.len()).any(|window| window == text) {
+        // It may have come in part.
+        let from = kept.saturating_sub(text.len());
+        buffer.copy_within(from..kept, 0);
+        kept -= from;
+        let count = stream.read(&mut buffer[kept..]).expect("more to read");
+        assert!(count > 0, "the server has gone");
+        kept += count;
+    }
+}
+
+/// Looks at idle connections when they are new, when the hub has written to them, and when their own tasks have: the
+/// rest of what their clients did not take, and what came after it.
+async fn hold_idle_connections(head: &str) {
+    const CONNECTIONS: usize = 100;
+    let hub = Hub::builder().gate(gate::open()).rooms("*", Rooms::latest()).build();
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // The sockets of its connections inherit it.
+    socket.set_send_buffer_size(SMALL).expect("a small buffer");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(16).expect("a listener");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(tidings::serve(listener, tidings::service(hub.clone())).into_future());
+    let publish = async |text: &str| {
+        hub.publish("a", Event::json("n", text).expect("JSON")).await.expect("published");
+    };
+    let mut clients = Vec::with_capacity(CONNECTIONS + 1);
+    // The first is for what a process or a thread has once.
+    for count in [1, CONNECTIONS] {
+        let before = held();
+        let each = || held().saturating_sub(before) / count;
+        let look = async |when: &str| {
+            let limit = Instant::now() + SOON;
+            // Whoever was written to may not yet know that it was.
+            while count > 1 && each() > DOCUMENTED && Instant::now() < limit {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            println!("{when}: {} bytes for each", each());
+            assert!(count == 1 || each() <= DOCUMENTED, "{when}: {} bytes for each", each());
+        };
+        for _ in 0..count {
+            clients.push(connect_small(address, head).await);
+        }
+        publish("hello").await;
+        clients.iter_mut().for_each(|client| read_all_until(client, b"hello"));
+        look("new").await;
+        publish("more").await;
+        clients.iter_mut().for_each(|client| read_all_until(client, b"more"));
+        look("after a message").await;
+        publish(&"x".repeat(LARGE)).await;
+        for client in &clients {
+            assert_eq!(client.peek(&mut [0]).expect("the beginning of it"), 1);
+        }
+        publish("the end").await;
+        // The room has dropped the large one, and who has part of it still to come has not.
+        assert!(each() > LARGE / count, "{} bytes for each, so all were given all of it", each());
+        clients.iter_mut().for_each(|client| read_all_until(client, b"the end"));
+        look("after a stall").await;
+    }
+}
+
+#[test]
+fn an_idle_connection_holds_a_kibibyte_at_most_also_when_it_was_busy() {
+    alone(hold_idle_connections(&handshake("/realtime/ws?room=a", &[])));
+    alone(hold_idle_connections("GET /realtime/sse?room=a HTTP/1.1\r\nHost: tidings\r\n\r\n"));
 }
 
 #[test]

@@ -59,6 +59,9 @@ fn tests(suite: &Suite, target_directory: &str, flags: &Browser) -> Cmd {
     if flags.headed {
         node = node.env("TIDINGS_HEADED", "1");
     }
+    if flags.soak {
+        node = node.env("TIDINGS_SOAK", "1");
+    }
     match &flags.filter {
         Some(filter) => node.args(&[format!("--test-name-pattern={filter}")]),
         None => node,
@@ -78,8 +81,11 @@ mod tests {
             "{plain}"
         );
         assert!(plain.ends_with(" node --test)"), "{plain}");
-        let asked = Browser { headed: true, filter: Some("resume".to_owned()) };
+        let asked = Browser { headed: true, soak: true, filter: Some("resume".to_owned()) };
         let asked = tests(&suite, "target", &asked).shown();
-        assert!(asked.ends_with(" TIDINGS_HEADED=1 node --test --test-name-pattern=resume)"), "{asked}");
+        assert!(
+            asked.ends_with(" TIDINGS_HEADED=1 TIDINGS_SOAK=1 node --test --test-name-pattern=resume)"),
+            "{asked}"
+        );
     }
 }

@@ -130,6 +130,9 @@ pub(crate) struct Browser {
     /// Show the browser's window
     #[arg(long)]
     pub(crate) headed: bool,
+    /// Run the long tests for as long as they can be: minutes (TIDINGS_SOAK=1)
+    #[arg(long)]
+    pub(crate) soak: bool,
     /// Run only the tests whose name matches (a regular expression)
     pub(crate) filter: Option<String>,
 }

@@ -24,7 +24,7 @@ export async function startServer(options = [], listen = "127.0.0.1:0") {
 }
 
 /**
- * A relay in front of a server. `cut()` resets what is connected; `freeze()` passes nothing on any more over what is
+ * A relay in front of a server. `cut()` resets what is connected, and gives the head of each one's last request; `freeze()` passes nothing on any more over what is
  * connected; `weather` decides about each request, by its head: nothing for a good one, or an object of
  * `refuse`, `cutAfter` (milliseconds after the server's first words), `hold` (all but the server's first words) and
  * `crumbs` (what passes is cut into single bytes).
@@ -42,7 +42,9 @@ export async function startNetwork(url) {
       return pairs.size;
     },
     cut() {
+      const heads = Array.from(pairs, ({ head }) => head);
       for (const pair of pairs) pair.reset();
+      return heads;
     },
     freeze() {
       for (const pair of pairs) pair.frozen = true;
@@ -63,16 +65,18 @@ export async function startNetwork(url) {
       const hear = (data) => {
         const text = data.toString("latin1");
         if (!/^(GET|POST|OPTIONS) /.test(text)) return;
-        network.heads.push(text.slice(0, text.indexOf("\r\n\r\n")));
+        request = text.slice(0, text.indexOf("\r\n\r\n"));
+        network.heads.push(request);
         fate = network.weather(text) ?? {};
         first = true;
       };
       let fate = {};
+      let request;
       let first = true;
       hear(head);
       if (fate.refuse) return reset(near);
       const far = connect({ port, host: hostname, noDelay: true });
-      const pair = { frozen: false, held: [], reset() { reset(near); reset(far); } };
+      const pair = { frozen: false, held: [], get head() { return request; }, reset() { reset(near); reset(far); } };
       pair.thaw = () => {
         pair.frozen = false;
         for (const [to, data] of pair.held.splice(0)) to.write(data);

@@ -1,22 +1,18 @@
-// The chat in a real browser: CHROMIUM names the browser, TIDINGS_TARGET_DIR where cargo has built, and with
-// TIDINGS_HEADED set the windows can be watched.
+// The chat in a real browser, as its members see it.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
-import * as support from "../../../crates/tidings-js/test/support/browser.mjs";
-import { startProgram, until } from "../../../crates/tidings-js/test/support/program.mjs";
-
-const { LABELS, TRANSPORTS } = support;
-const startServer = (listen = "127.0.0.1:0") => startProgram("chat", ["--listen", listen]);
-const newContext = (t) => support.newContext(t, browser);
+import {
+  LABELS, TRANSPORTS, count, join as joinAt, joinAll as joinAllAt, live, messages, newContext as contextOf, notes, say,
+  startBrowser, startServer, texts, until,
+} from "./support.mjs";
 
 let browser;
 let server;
 
 before(async () => {
   server = await startServer();
-  browser = await support.startBrowser(chromium);
+  browser = await startBrowser();
 });
 
 after(async () => {
@@ -24,48 +20,9 @@ after(async () => {
   await server?.stop();
 });
 
-async function join(context, { name, room, transport, at = server }) {
-  const page = await context.newPage();
-  await page.goto(`${at.url}/?${new URLSearchParams({ name, room, transport, join: "1" })}`);
-  await live(page, transport);
-  return page;
-}
-
-async function joinAll(context, room, at = server) {
-  const pages = [];
-  for (const transport of TRANSPORTS) pages.push(await join(context, { name: `on ${transport}`, room, transport, at }));
-  return pages;
-}
-
-const live = (page, transport) => until(`live over ${transport}`, async () => {
-  const state = await page.getByRole("status").textContent();
-  return state === `Live over ${LABELS[transport]}` || state;
-});
-
-/** Posts as a person does, and waits for the reply. */
-async function say(page, text) {
-  await page.getByLabel("Message", { exact: true }).fill(text);
-  await page.keyboard.press("Enter");
-  await until(`${text} is sent`, () => page.evaluate(() => {
-    const box = document.querySelector("#text");
-    return (box.value === "" && !box.readOnly) || document.querySelector("#error").textContent;
-  }));
-}
-
-const messages = (page) => page.evaluate(() =>
-  Array.from(document.querySelectorAll("#messages .message"), (item) => ({
-    who: item.querySelector(".who").textContent,
-    badge: item.querySelector(".badge").textContent,
-    text: item.querySelector(".text").textContent,
-    timed: !Number.isNaN(Date.parse(item.querySelector("time").dateTime)),
-  })));
-const texts = async (page) => (await messages(page)).map(({ text }) => text);
-const notes = (page) => page.locator("#messages .note").allTextContents();
-
-const count = (page, wanted) => until(`${wanted} messages`, async () => {
-  const { length } = await messages(page);
-  return length >= wanted || length;
-});
+const newContext = (t) => contextOf(t, browser);
+const join = (context, member) => joinAt(context, { at: server, ...member });
+const joinAll = (context, room, at = server) => joinAllAt(context, room, at);
 
 test("three transports share one room, in one order", async (t) => {
   const pages = await joinAll(await newContext(t), "together");
@@ -147,7 +104,7 @@ test("every page comes back by itself when the server is replaced", async (t) =>
     });
   }
 
-  at = await startServer(at.listen);
+  at = await startServer([], at.listen);
   for (const [i, page] of pages.entries()) await live(page, TRANSPORTS[i]);
   for (const [i, page] of pages.entries()) await say(page, `after ${i}`);
   for (const page of pages) {

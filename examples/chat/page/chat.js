@@ -57,8 +57,10 @@ let following = true;
 const me = stored("sessionStorage", "tidings-chat-tab") ?? randomId();
 store("sessionStorage", "tidings-chat-tab", me);
 
-function transport() {
-  return ui.transports.querySelector("input:checked").value;
+/** The transports that are chosen: one, or all, of which the client takes the first that works. */
+function transports() {
+  const { value } = ui.transports.querySelector("input:checked");
+  return value === "auto" ? [...LABELS.keys()] : [value];
 }
 
 function enter() {
@@ -95,19 +97,19 @@ function leave() {
 
 function connect(roomName, name) {
   // Each tab by itself: two of them are to show two transports in one room.
-  const tidings = new Tidings("./realtime", { transports: [transport()], share: false });
+  const tidings = new Tidings("./realtime", { transports: transports(), share: false });
   const room = tidings.join(roomName, { from: "start" });
   const here = { tidings, room, name, joined: false };
   chat = here;
   tidings.on("state", (change) => { if (chat === here) show(change); });
   room.on("joined", () => { here.joined = true; });
-  room.on(EVENT, (data) => add(messageItem(data)));
+  room.on(EVENT, (data, { id }) => add(messageItem(data, id)));
   room.on("gap", ({ reason }) => {
     const why = MISSING.get(reason);
     add(noteItem(`Some messages are missing: ${reason}${why ? ` (${why})` : ""}`));
   });
   room.on("error", (error) => { if (chat === here) show({ state: "closed", error }); });
-  show({ state: "connecting", transport: transport() });
+  show({ state: "connecting", transport: tidings.transport });
 }
 
 function show({ state, transport: via, error, reason = "" }) {
@@ -130,7 +132,7 @@ async function send() {
   complain("");
   try {
     // However many connections that takes, it is published once.
-    await here.room.publish(EVENT, { name: here.name, text, via: transport(), at: Date.now(), by: me });
+    await here.room.publish(EVENT, { name: here.name, text, via: here.tidings.transport, at: Date.now(), by: me });
     if (chat === here) ui.text.value = "";
   } catch (error) {
     if (chat === here) complain(`Not sent: ${error.message}. Your text is still here.`);
@@ -165,9 +167,10 @@ function noteItem(text) {
 }
 
 /** Anybody may publish anything, so nothing about the data is taken for granted. */
-function messageItem(data) {
+function messageItem(data, position) {
   const { name, text, via, at, by } = Object(data);
   const item = make("li", by === me ? "message own" : "message");
+  item.dataset.position = position;
   const who = typeof name === "string" && name ? name.slice(0, 40) : "somebody";
   const meta = make("p", "meta");
   const author = make("span", "who", who);
@@ -213,7 +216,7 @@ function toEnd() {
 
 ui.join.addEventListener("submit", (event) => { event.preventDefault(); enter(); });
 ui.leave.addEventListener("click", leave);
-ui.transports.addEventListener("change", () => chat?.tidings.use([transport()]));
+ui.transports.addEventListener("change", () => chat?.tidings.use(transports()));
 ui.compose.addEventListener("submit", (event) => { event.preventDefault(); send(); });
 ui.text.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -231,8 +234,6 @@ new ResizeObserver(() => { if (following) toEnd(); }).observe(ui.scroll);
 const asked = new URLSearchParams(location.search);
 ui.name.value = (asked.get("name") ?? stored("localStorage", "tidings-chat-name") ?? "").slice(0, 40);
 if (asked.get("room")) ui.room.value = asked.get("room").slice(0, 60);
-if (LABELS.has(asked.get("transport"))) {
-  ui.transports.querySelector(`[value=${asked.get("transport")}]`).checked = true;
-}
+for (const input of ui.transports.elements) input.checked ||= input.value === asked.get("transport");
 if (asked.get("join") === "1" && ui.join.reportValidity()) enter();
 else (ui.name.value ? ui.room : ui.name).focus();

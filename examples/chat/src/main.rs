@@ -15,14 +15,21 @@ struct Options {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:3000", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Messages that a room keeps, for an hour.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    history: u32,
 }
+
+/// Bytes that a room keeps for each of its messages, long and short ones together.
+const MESSAGE_BYTES: usize = 4 << 10;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    let history = options.history as usize;
     let hub = Hub::builder()
         .gate(gate::open()) // anybody may read and write anywhere: it is a demonstration
-        .rooms("*", Rooms::log(200, Duration::from_secs(3_600)).bytes(1 << 20))
+        .rooms("*", Rooms::log(history, Duration::from_secs(3_600)).bytes(history * MESSAGE_BYTES))
         .build();
     let service = tidings::service(hub)
         .page("/", Asset::new("text/html; charset=utf-8", include_str!("../page/index.html")))

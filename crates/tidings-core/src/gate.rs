@@ -96,6 +96,14 @@ pub enum Denied {
     /// It is known who it is, and that is the reason (HTTP 403).
     #[error("{0}")]
     Forbidden(String),
+    /// It is not the client, it is what was asked for (HTTP 400).
+    #[error("{message}")]
+    Invalid {
+        /// For programs.
+        code: &'static str,
+        /// For people; goes to the client.
+        message: String,
+    },
 }
 
 impl Denied {
@@ -109,11 +117,18 @@ impl Denied {
         Self::Forbidden(message.into())
     }
 
-    /// The code of the protocol.
+    /// Whoever asks might, but not for this: an event that the application does not take, say. Code and message go to
+    /// the client.
+    pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid { code, message: message.into() }
+    }
+
+    /// The code of the protocol, or the application's own.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthorized(_) => "unauthorized",
             Self::Forbidden(_) => "forbidden",
+            Self::Invalid { code, .. } => code,
         }
     }
 }

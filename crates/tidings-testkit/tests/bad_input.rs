@@ -1,7 +1,7 @@
 //! Bad input gets an answer that says what was wrong, and never a panic or a 5xx.
 
 use serde_json::json;
-use tidings::{Denied, Gate, Hub, Identity, Limits, RoomName, gate};
+use tidings::{Denied, Event, Gate, Hub, Identity, Limits, RoomName, gate};
 use tidings_testkit::{Answer, Client, Kind, Server, request, within};
 
 async fn get(server: &Server, target: &str) -> Answer {
@@ -257,4 +257,31 @@ async fn the_gate_is_asked_before_anything_is_told() {
     says(&ask(&upgrade, "ws?room=secret").await, 403, "forbidden");
     assert_eq!(ask(&known, "poll?room=a").await.status, 200);
     assert_eq!(server.sessions(), 0);
+}
+
+/// Takes numbers below ten.
+struct Careful;
+
+impl Gate for Careful {
+    fn connect<'a>(&'a self, _: &'a http::request::Parts) -> gate::Decision<'a, Identity> {
+        Box::pin(std::future::ready(Ok(Identity::anonymous())))
+    }
+
+    fn publish<'a>(&'a self, _: &'a Identity, _: &'a RoomName, event: &'a Event) -> gate::Decision<'a> {
+        let few = event.parse::<u64>().is_ok_and(|number| number < 10);
+        let refused = || Denied::invalid("too_many_sheep", "at most nine fit in here");
+        Box::pin(async move { if few { Ok(()) } else { Err(refused()) } })
+    }
+}
+
+#[tokio::test]
+async fn a_gate_refuses_an_event_with_a_code_of_its_own() {
+    let server = Server::with_hub(Hub::builder().gate(Careful).build()).await;
+    let publish = |number| json!({"type": "publish", "ref": 1, "room": "a", "event": "n", "data": number});
+    says(&post(&server, publish(10).to_string()).await, 400, "too_many_sheep");
+    assert_eq!(post(&server, publish(9).to_string()).await.json()["type"], "reply");
+    let mut client = Client::connect(Kind::Ws, server.address(), "a", "start").await.expect("let in");
+    let error = client.publish("n", json!(10), None).await;
+    assert_eq!(error["code"], "too_many_sheep", "{error}");
+    assert_eq!(client.number().await, 9, "the connection stays");
 }

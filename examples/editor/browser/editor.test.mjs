@@ -99,7 +99,7 @@ for (const transport of TRANSPORTS) {
     await away.setOffline(true);
     await type(page, "On the train. ");
     await status(page, "#state", "Offline");
-    await status(page, "#saved", "Kept here until the connection is back");
+    await status(page, "#saved", "Kept on this page");
     await type(others, "At the desk. ");
     await saved(others);
     assert.equal(await text(page), "Together. On the train. ");

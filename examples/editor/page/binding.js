@@ -30,18 +30,18 @@ export class Binding {
     });
     // The browser's own undo knows nothing of what others have written in between.
     area.addEventListener("beforeinput", (event) => {
-      if (event.inputType === "historyUndo") this.#redoOrUndo(event, false);
-      if (event.inputType === "historyRedo") this.#redoOrUndo(event, true);
+      if (event.inputType === "historyUndo") this.#undoOrRedo(event, false);
+      if (event.inputType === "historyRedo") this.#undoOrRedo(event, true);
     });
     area.addEventListener("keydown", (event) => {
       if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
       const key = event.key.toLowerCase();
-      if (key === "z") this.#redoOrUndo(event, event.shiftKey);
-      if (key === "y" && event.ctrlKey) this.#redoOrUndo(event, true);
+      if (key === "z") this.#undoOrRedo(event, event.shiftKey);
+      if (key === "y" && event.ctrlKey) this.#undoOrRedo(event, true);
     });
   }
 
-  #redoOrUndo(event, redo) {
+  #undoOrRedo(event, redo) {
     event.preventDefault();
     if (redo) this.#undo.redo();
     else this.#undo.undo();
@@ -56,6 +56,8 @@ export class Binding {
       text.delete(edit.at, edit.removed);
       text.insert(edit.at, edit.inserted);
     }, this);
+    // Half a character was made whole.
+    if (this.#area.value !== text.toString()) this.#write();
   }
 
   /** What happened to the text happens to the field, and the selection stays where it is. */
@@ -77,30 +79,45 @@ export class Binding {
         end -= Math.min(Math.max(end - at, 0), removed);
       }
     }
-    // Some browsers give the focus to a field whose selection is set.
-    if (document.activeElement === area) area.setSelectionRange(start, end, direction);
+    this.#select(start, end, direction);
     // Not while those who watch the text are told.
     if (area.value !== this.#shared.text.toString()) queueMicrotask(() => this.#repair());
   }
 
-  /** What a text field cannot hold is edited away: line ends of other systems, pictures. */
+  /**
+   * What a text field cannot hold is edited away: pictures, and what other systems add to line ends. It is deleted and
+   * nothing more, for every page that sees it does the same.
+   */
   #repair() {
     const { text, doc } = this.#shared;
     doc.transact(() => {
       let at = 0;
       for (const { insert } of text.toDelta()) {
-        if (typeof insert === "string") at += insert.length;
-        else text.delete(at, 1);
+        for (const unit of typeof insert === "string" ? insert.split("") : [null]) {
+          if (unit === null || unit === "\r") text.delete(at, 1);
+          else at += 1;
+        }
       }
     }, this);
-    this.#area.value = text.toString();
-    this.#take();
+    this.#write();
+  }
+
+  /** Makes the field say what the text says. */
+  #write() {
+    const { selectionStart, selectionEnd, selectionDirection } = this.#area;
+    this.#area.value = this.#shared.text.toString();
+    this.#select(selectionStart, selectionEnd, selectionDirection);
+  }
+
+  #select(start, end, direction) {
+    // Some browsers give the focus to a field whose selection is set.
+    if (document.activeElement === this.#area) this.#area.setSelectionRange(start, end, direction);
   }
 }
 
 /**
  * The smallest edit that makes one text of another: where, how much is removed, and what is inserted. Of several, the one
- * that ends where the caret is.
+ * that ends where the caret is. Halves of characters are neither cut off nor inserted.
  */
 export function difference(before, after, caret) {
   if (before === after) return null;
@@ -113,10 +130,9 @@ export function difference(before, after, caret) {
   let head = 0;
   while (head < most - tail && before[head] === after[head]) head++;
   grow(most - head);
-  // Not between the halves of a character.
   if (head > 0 && isHigh(before[head - 1])) head--;
   if (tail > 0 && isLow(before[before.length - tail])) tail--;
-  return { at: head, removed: before.length - tail - head, inserted: after.slice(head, after.length - tail) };
+  return { at: head, removed: before.length - tail - head, inserted: after.slice(head, after.length - tail).toWellFormed() };
 }
 
 function isHigh(unit) {

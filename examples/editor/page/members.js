@@ -8,6 +8,8 @@ import {
 const PACE = 100;
 const BEAT = 5_000;
 const LIFE = 3 * BEAT;
+/** A place goes along with what is before it, as the caret of a text field does. */
+const LEFT = -1;
 /** Others that are shown. */
 const MOST = 50;
 
@@ -19,22 +21,22 @@ export class Members {
   #me;
   #selection = null;
   #others = new Map();
+  /** Who went last: their last words may come after that they went. */
+  #gone = new Set();
   #timer = null;
   #sending = false;
   #unsaid = false;
   #asking = true;
 
   /** @param {() => void} changed hears that others have come, moved or gone */
-  constructor(tidings, document, shared, { id, name }, changed) {
+  constructor(tidings, document, shared, name, changed) {
     this.#tidings = tidings;
     this.#shared = shared;
-    this.#me = { id, name };
+    this.#me = { id: randomId(), name };
     this.#changed = changed;
     this.#room = tidings.join(`members:${document}`);
     this.#room.on("here", (data) => this.#hear(Object(data)));
-    this.#room.on("gone", (data) => {
-      if (this.#others.delete(Object(data).id)) changed();
-    });
+    this.#room.on("gone", (data) => this.#part(Object(data).id));
     this.#room.on("joined", () => {
       this.#asking = true;
       this.#say();
@@ -45,13 +47,18 @@ export class Members {
     }, BEAT);
     // The client's connection ends with the page: a request of its own outlives it.
     addEventListener("pagehide", () => {
-      const gone = { type: "publish", room: this.#room.name, event: "gone", data: { id } };
+      const gone = { type: "publish", room: this.#room.name, event: "gone", data: { id: this.#me.id } };
       navigator.sendBeacon("./realtime/send", new Blob([JSON.stringify(gone)], { type: "application/json" }));
     });
-    addEventListener("pageshow", () => this.#say());
+    addEventListener("pageshow", ({ persisted }) => {
+      if (!persisted) return;
+      this.#me.id = randomId(); // who has gone does not come back
+      this.#asking = true;
+      this.#say();
+    });
   }
 
-  /** The others, each with where its selection is now. */
+  /** The others, each with a number that no other has and with where its selection is now. */
   list() {
     return Array.from(this.#others.values(), (other) => ({ ...other, selection: this.#places(other.selection) }));
   }
@@ -64,7 +71,7 @@ export class Members {
   /** Where our own selection is; null where the text has no focus. */
   select(selection) {
     const { text } = this.#shared;
-    const ends = selection?.map((index) => createRelativePositionFromTypeIndex(text, index)) ?? null;
+    const ends = selection?.map((index) => createRelativePositionFromTypeIndex(text, index, LEFT)) ?? null;
     if (JSON.stringify(ends) === JSON.stringify(this.#selection)) return;
     this.#selection = ends;
     this.#say();
@@ -95,12 +102,27 @@ export class Members {
 
   /** Anybody may publish anything, so nothing about the data is taken for granted. */
   #hear({ id, name, selection, ask }) {
-    if (typeof id !== "string" || id === this.#me.id) return;
+    if (typeof id !== "string" || id === this.#me.id || this.#gone.has(id)) return;
     const isNew = !this.#others.has(id);
     if (isNew && this.#others.size >= MOST) return;
-    this.#others.set(id, { id, name: clean(name), selection: parse(selection), seen: Date.now() });
+    const number = this.#others.get(id)?.number ?? this.#free();
+    this.#others.set(id, { id, number, name: clean(name), selection: parse(selection), seen: Date.now() });
     if (isNew || ask === true) this.#say();
     this.#changed();
+  }
+
+  #part(id) {
+    this.#gone.add(id);
+    if (this.#gone.size > MOST) this.#gone.delete(this.#gone.values().next().value);
+    if (this.#others.delete(id)) this.#changed();
+  }
+
+  /** The first number from one on that no other has. */
+  #free() {
+    const taken = new Set(Array.from(this.#others.values(), ({ number }) => number));
+    let number = 1;
+    while (taken.has(number)) number++;
+    return number;
   }
 
   #forget() {
@@ -116,6 +138,11 @@ export class Members {
     const ends = selection?.map((end) => createAbsolutePositionFromRelativePosition(end, this.#shared.doc));
     return ends?.every((end) => end?.type === this.#shared.text) ? ends.map(({ index }) => index) : null;
   }
+}
+
+/** Not randomUUID, which a page over plain HTTP does not have. */
+export function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function clean(name) {

@@ -2,7 +2,7 @@
 
 import { Binding } from "./binding.js";
 import { SharedDocument } from "./document.js";
-import { Members } from "./members.js";
+import { Members, randomId } from "./members.js";
 import { Tidings } from "./realtime/tidings.js";
 
 const LABELS = new Map([["ws", "WebSocket"], ["sse", "Server-Sent Events"], ["poll", "Long polling"]]);
@@ -29,18 +29,12 @@ function store(key, value) {
   }
 }
 
-function randomId() {
-  // Not randomUUID, which a page over plain HTTP does not have.
-  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 const asked = new URLSearchParams(location.search);
-const id = randomId();
 const name = (asked.get("document") ?? "").replace(/[^\w.-]+/g, "-").slice(0, 60) || "welcome";
 ui.heading.textContent = name;
 document.title = `${name} · Tidings editor`;
 ui.new.href = `./?${new URLSearchParams({ document: randomId() })}`;
-ui.name.value = asked.get("name")?.slice(0, 40) ?? stored("tidings-editor-name") ?? `Guest ${parseInt(id.slice(0, 4), 16) % 900 + 100}`;
+ui.name.value = asked.get("name")?.slice(0, 40) ?? stored("tidings-editor-name") ?? `Guest ${100 + Math.floor(Math.random() * 900)}`;
 for (const input of ui.transports.elements) input.checked ||= input.value === asked.get("transport");
 
 /** The transports that are chosen: one, or all, of which the client takes the first that works. */
@@ -66,7 +60,7 @@ const shared = new SharedDocument(tidings, name, {
   },
 });
 new Binding(ui.text, shared);
-const members = new Members(tidings, name, shared, { id, name: ui.name.value }, draw);
+const members = new Members(tidings, name, shared, ui.name.value, draw);
 tidings.on("state", () => {
   showState();
   showSaved();
@@ -98,8 +92,8 @@ function showSaved() {
   if (shared.refused) show(ui.saved, "ended", `Not saved: ${shared.refused.message}`);
   else if (!shared.opened) show(ui.saved, "waiting", "Opening …");
   else if (shared.saved) show(ui.saved, "live", "Saved");
-  else if (tidings.state === "live") show(ui.saved, "waiting", "Saving …");
-  else show(ui.saved, "waiting", "Kept here until the connection is back");
+  else if (tidings.state === "live") show(ui.saved, "waiting", "Saving\u00a0…");
+  else show(ui.saved, "waiting", "Kept on this page");
 }
 
 // ---- Those who write -----------------------------------------------------------------------------------------
@@ -125,32 +119,30 @@ function make(tag, className, text) {
   return element;
 }
 
-/** An element in a member's colour. */
-function coloured(id, element) {
-  let hash = 0;
-  for (const char of id) hash = (hash * 31 + char.codePointAt(0)) % 65_536;
-  element.style.setProperty("--hue", String(Math.round(hash * 137.5) % 360)); // the golden angle sets neighbours apart
+/** An element in a member's colour: of neighbouring numbers, the golden angle sets the colours apart. */
+function coloured(number, element) {
+  element.style.setProperty("--hue", String(Math.round(number * 137.5 + 265) % 360));
   return element;
 }
 
 function showMembers(others) {
-  const me = coloured(id, make("li", "member me", `${ui.name.value.trim() || "somebody"} (you)`));
-  ui.members.replaceChildren(me, ...others.map((other) => coloured(other.id, make("li", "member", other.name))));
+  const me = coloured(0, make("li", "member me", `${ui.name.value.trim() || "somebody"} (you)`));
+  ui.members.replaceChildren(me, ...others.map(({ number, name }) => coloured(number, make("li", "member", name))));
 }
 
 /** A copy of the text behind the field, with the others' selections and carets in it. It also makes the field as high. */
 function showMarks(others) {
   const text = ui.text.value;
   const within = (index) => Math.min(Math.max(index, 0), text.length);
-  const marks = others.map(({ id, name, selection }) => {
+  const marks = others.map(({ number, name, selection }) => {
     const [anchor, head] = selection.map(within);
-    return { id, name, head, from: Math.min(anchor, head), to: Math.max(anchor, head) };
+    return { number, name, head, from: Math.min(anchor, head), to: Math.max(anchor, head) };
   });
   const cuts = new Set([0, text.length, ...marks.flatMap(({ from, to }) => [from, to])]);
   const places = [...cuts].sort((a, b) => a - b);
   const parts = places.flatMap((at, index) => {
-    const carets = marks.filter(({ head }) => head === at).map(({ id, name }) => {
-      const caret = coloured(id, make("span", "caret"));
+    const carets = marks.filter(({ head }) => head === at).map(({ number, name }) => {
+      const caret = coloured(number, make("span", "caret"));
       caret.dataset.name = name;
       return caret;
     });
@@ -158,7 +150,7 @@ function showMarks(others) {
     if (end === at) return carets;
     const part = text.slice(at, end);
     const mark = marks.find(({ from, to }) => from <= at && end <= to);
-    return [...carets, mark ? coloured(mark.id, make("span", "selected", part)) : part];
+    return [...carets, mark ? coloured(mark.number, make("span", "selected", part)) : part];
   });
   // A line end at the very end makes no line without something behind it.
   ui.marks.replaceChildren(...parts, "\u200b");

@@ -66,6 +66,28 @@ test("three pages, one on each transport, type at the same time, and a late one 
   assert.deepEqual(events, ["update"]);
 });
 
+for (const transport of ["sse", "poll"]) {
+  test(`${transport}: what is written between the answer to "open" and the joining of the room is there, once`, async (t) => {
+    const context = await newContext(t, browser);
+    const document = newDocument();
+    const writer = await open(context, { at: server, document });
+    await type(writer, "Before. ", 0);
+    await saved(writer);
+    const page = await context.newPage();
+    await page.route("**/realtime/send", async (route) => {
+      const answer = await route.fetch();
+      if (route.request().postDataJSON().some(({ method }) => method === "open")) {
+        await type(writer, "Between. ", 0);
+        await saved(writer);
+      }
+      await route.fulfill({ response: answer });
+    });
+    await page.goto(`${server.url}/?${new URLSearchParams({ document, transport })}`);
+    await opened(page);
+    assert.equal(await same([writer, page], (one) => one.length > 8), "Before. Between. ");
+  });
+}
+
 test("networks that are cut again and again lose nothing of what is typed", async (t) => {
   const context = await newContext(t, browser);
   const document = newDocument();

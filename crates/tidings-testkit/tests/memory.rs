@@ -358,6 +358,41 @@ fn an_idle_connection_holds_a_kibibyte_at_most_also_when_it_was_busy() {
     alone(hold_idle_connections("GET /realtime/sse?room=a HTTP/1.1\r\nHost: tidings\r\n\r\n"));
 }
 
+/// Publishes to idle connections, to which the hub writes by itself, and counts what is allocated for each delivery.
+async fn deliver(head: &str) {
+    const CONNECTIONS: usize = 50;
+    const MESSAGES: usize = 40;
+    let server = Server::with_rooms(Rooms::log(10, SOON)).await;
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| connect(server.address(), head)).collect();
+    clients.iter_mut().for_each(|client| read_until(client, b"joined"));
+    let publish = async || {
+        server.hub().publish("a", Event::json("n", "one of many").expect("JSON")).await.expect("published");
+    };
+    let all_read = |clients: &mut Vec<TcpStream>| {
+        clients.iter_mut().for_each(|client| read_until(client, b"one of many"));
+    };
+    // What a thread has once, and the loans, are there afterwards.
+    for _ in 0..3 {
+        publish().await;
+        all_read(&mut clients);
+    }
+    let before = ALLOCATOR.stats().allocations;
+    for _ in 0..MESSAGES {
+        publish().await;
+        all_read(&mut clients);
+    }
+    let allocations = ALLOCATOR.stats().allocations - before;
+    println!("{allocations} allocations for {MESSAGES} messages to {CONNECTIONS} connections");
+    // Of a message, its forms and its room's turn there are some, and of its deliveries none.
+    assert!(allocations <= CONNECTIONS / 2 * MESSAGES, "{allocations} allocations for {MESSAGES} messages");
+}
+
+#[test]
+fn a_delivery_to_an_idle_connection_allocates_nothing() {
+    alone(deliver(&handshake("/realtime/ws?room=a", &[])));
+    alone(deliver("GET /realtime/sse?room=a HTTP/1.1\r\nHost: tidings\r\n\r\n"));
+}
+
 #[test]
 fn streams_of_http2_that_take_nothing_hold_no_large_messages() {
     const STREAMS: usize = 60;

@@ -144,6 +144,8 @@ describe("refusals", { concurrency: true }, () => {
     await listen("forbidden", "right");
     await listen("wrong", "wrong");
     await until("joined", async () => (await state("a")).joined === 1);
+    // A refusal that is cut off on its way would be asked for again.
+    for (const room of ["forbidden", "wrong"]) await until(`${room} is refused`, async () => (await state(room)).state === CLOSED);
     for (const n of [1, 2, 3, 4, 5]) await publish(n);
     await until("five", async () => (await state("a")).list.length === 5);
     network.weather = () => ({ refuse: true });

@@ -15,7 +15,7 @@ pub(super) struct Agenda(Option<Box<Todo>>);
 /// What there is to do, if there is anything.
 #[derive(Default)]
 pub(super) struct Todo {
-    /// Subscriptions with something to read, in turn.
+    /// Subscriptions with something to read, in turn; the mailbox has those that come after.
     pub(super) ready: VecDeque<usize>,
     /// Those that wait for a range read.
     pub(super) reading: Vec<usize>,

@@ -63,16 +63,14 @@ impl Mailbox {
     /// There is something to read for a subscription. Answers whom to wake, once the caller holds no lock.
     pub(crate) fn mark(&self, subscription: usize) -> Option<Waker> {
         let mut state = self.state.lock();
-        let (word, bit) = (subscription / 64, 1 << (subscription % 64));
-        if state.ready.len() <= word {
-            state.ready.resize(word + 1, 0);
-        }
-        if state.ready[word] & bit != 0 {
-            // Whoever set it has taken the waker.
-            return None;
-        }
-        state.ready[word] |= bit;
-        state.waker.take()
+        // If it was set already, whoever set it has taken the waker.
+        if state.set(subscription) { state.waker.take() } else { None }
+    }
+
+    /// There is still something to read for a subscription, says the session, which takes what was told before it
+    /// waits.
+    pub(crate) fn put_back(&self, subscription: usize) {
+        self.state.lock().set(subscription);
     }
 
     pub(crate) fn close(&self, reason: CloseReason) {
@@ -114,6 +112,19 @@ impl Mailbox {
             *stored = Some(waker.clone());
         }
         told
+    }
+}
+
+impl State {
+    /// Sets the bit of a subscription. Answers whether it was not set.
+    fn set(&mut self, subscription: usize) -> bool {
+        let (word, bit) = (subscription / 64, 1 << (subscription % 64));
+        if self.ready.len() <= word {
+            self.ready.resize(word + 1, 0);
+        }
+        let before = self.ready[word];
+        self.ready[word] |= bit;
+        before & bit == 0
     }
 }
 

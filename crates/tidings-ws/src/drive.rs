@@ -69,7 +69,7 @@ impl Connection {
         if !cut.is_empty() {
             self.out.push(cut);
         }
-        loop {
+        for _ in 0..TURNS {
             let mut progress = self.give_commands();
             match self.poll_write(cx) {
                 Ok(wrote) => progress |= wrote,
@@ -90,6 +90,9 @@ impl Connection {
                 return Poll::Pending;
             }
         }
+        // There is always more, of which the runtime, that counts reads, would let through megabytes.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn phase(&self) -> Phase {
@@ -370,5 +373,8 @@ impl Future for Connection {
 
 /// Bytes that may wait to be written before reading waits for them.
 const ANSWERS: usize = 16 << 10;
+/// Times that a peer is read from, or is done some of its commands, before others on the thread have their turn.
+const TURNS: usize = 8;
+
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,14 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::Empty;
 use hyper::{Request, Response, StatusCode, body::Incoming as Received, service::service_fn};
 use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Wake, Waker},
+};
 use tidings_core::{Event, From, Identity, RoomName, gate};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -58,4 +65,35 @@ async fn a_client_that_closes_and_ends_its_half_at_once_gets_what_is_under_way()
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Connection>() + 104 <= 384, "{}", size_of::<Connection>());
+}
+
+/// Whether a task was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_always_has_something_to_say_leaves_others_their_turn() {
+    const PINGS: usize = 4 << 20;
+    let hub = Hub::builder().gate(gate::open()).build();
+    let session = hub.attach(Ws::shared(None), Identity::anonymous());
+    let (server, mut wire) = upgraded(PINGS).await;
+    let mut connection = Connection::new(server, &[], session, &hub, false);
+    let mut ping = BytesMut::new();
+    put_ping(b"", Some([1, 2, 3, 4]), &mut ping);
+    let pings = ping.repeat(PINGS / ping.len());
+    wire.write_all(&pings).await.unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    assert!(connection.step(&mut cx).is_pending());
+    assert!(woken.0.load(SeqCst), "it goes on after the others");
+    let read = Pin::new(&mut wire).poll_write(&mut cx, &pings);
+    let Poll::Ready(Ok(read)) = read else { panic!("{read:?}") };
+    assert!(read <= 1 << 20, "{read} bytes were taken in one turn");
 }

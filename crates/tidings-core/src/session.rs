@@ -98,9 +98,10 @@ impl Session {
     }
 
     /// Whether the session takes a command now. If not, the owner should stop reading from its client until
-    /// [`poll_batch`](Self::poll_batch) has brought the answer to the last one.
+    /// [`poll_batch`](Self::poll_batch) has brought the answer to the last one. One that has said that it ends takes
+    /// none.
     pub fn is_idle(&self) -> bool {
-        !self.agenda.is_working() && self.agenda.notices() < OUTBOX
+        self.ended.is_none() && !self.agenda.is_working() && self.agenda.notices() < OUTBOX
     }
 
     /// Begins to do a command; the answer comes with [`poll_batch`](Self::poll_batch).

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{encode::Ws, stream::Upgraded};
+use crate::{encode::Ws, frame::put_text, stream::Upgraded};
 use bytes::{Bytes, BytesMut};
 use http_body_util::Empty;
 use hyper::{Request, Response, StatusCode, body::Incoming as Received, service::service_fn};
@@ -96,4 +96,27 @@ async fn a_peer_that_always_has_something_to_say_leaves_others_their_turn() {
     let read = Pin::new(&mut wire).poll_write(&mut cx, &pings);
     let Poll::Ready(Ok(read)) = read else { panic!("{read:?}") };
     assert!(read <= 1 << 20, "{read} bytes were taken in one turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_answered_after_the_word_that_the_session_ends() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let mut session = hub.attach(Ws::shared(None), Identity::anonymous());
+    session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
+    // The client takes nothing yet, and asks for more than is answered at once.
+    let (server, mut wire) = upgraded(16).await;
+    let mut pings = BytesMut::new();
+    for _ in 0..40 {
+        put_text(r#"{"type":"ping"}"#, Some([1, 2, 3, 4]), &mut pings);
+    }
+    let connection = tokio::spawn(Connection::new(server, &pings, session, &hub, false));
+    tokio::task::yield_now().await;
+    hub.drain();
+    let mut all = Vec::new();
+    wire.read_to_end(&mut all).await.unwrap();
+    connection.await.unwrap();
+    let all = String::from_utf8_lossy(&all);
+    let (answers, rest) = all.split_once(r#""type":"close""#).expect("the word");
+    assert!(answers.contains("pong"), "{answers}");
+    assert!(!rest.contains("pong"), "{rest}");
 }

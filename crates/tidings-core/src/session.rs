@@ -172,6 +172,8 @@ impl Session {
     /// when [`poll_batch`](Self::poll_batch) was pending and nothing waits to be written; from then on the owner
     /// writes nothing until it has called [`take_back`](Self::take_back), which it must do whenever it is woken.
     ///
+    /// The first outlet is kept until the session is dropped, and is the one that is written to: give the same each time.
+    ///
     /// Nothing happens where it cannot be: a command is under way, or messages need a
     /// [mark](Transport::mark) of the session's own, or the rooms are many.
     pub fn lend(&mut self, outlet: &Arc<impl Outlet>) {

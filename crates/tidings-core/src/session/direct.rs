@@ -26,6 +26,8 @@ pub trait Outlet: Send + Sync + 'static {
 
     /// Reads from memory what [`offer`](Self::offer) is about to read. Called for many in a row, so that they are waited for
     /// together: between two writes the kernel leaves nothing in the near caches.
+    ///
+    /// Called at any time, lent or not, while a lock is held: it must do no more than that.
     fn warm(&self) {}
 }
 

@@ -1,6 +1,6 @@
 //! From the broker to the sessions that have something to read.
 
-use super::{Node, Room};
+use super::{Node, Room, room::END};
 use crate::{Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, sync::Mutex};
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
-/// Rooms whose members are to be served, each once, with the member to begin at.
+/// Rooms whose members are to be served, each once, with the place before which they are.
 #[derive(Default)]
 pub(crate) struct Dirty {
     rooms: Mutex<VecDeque<(Arc<Room>, usize)>>,
@@ -24,8 +24,12 @@ pub(crate) struct Dirty {
 }
 
 impl Dirty {
-    fn push(&self, room: Arc<Room>, from: usize) {
-        self.rooms.lock().push_back((room, from));
+    fn push(&self, room: Arc<Room>, place: usize) {
+        self.rooms.lock().push_back((room, place));
+    }
+
+    fn pop(&self) -> Option<(Arc<Room>, usize)> {
+        self.rooms.lock().pop_front()
     }
 
     /// The node has ended, and who works for it ends too.
@@ -43,7 +47,7 @@ impl Node {
     /// and what is published at once goes out at once.
     pub(super) fn deliver(&self, room: &Arc<Room>) {
         if room.queue() {
-            self.dirty.push(Arc::clone(room), 0);
+            self.dirty.push(Arc::clone(room), END);
             self.dirty.flush.notify_one();
         }
     }
@@ -202,12 +206,11 @@ async fn run(node: Weak<Node>, dirty: Arc<Dirty>) {
 /// work its runtime has.
 async fn flush(dirty: Arc<Dirty>, batch: usize) {
     while !dirty.ended.load(SeqCst) {
-        let next = dirty.rooms.lock().pop_front();
-        let Some((room, from)) = next else {
+        let Some((room, place)) = dirty.pop() else {
             dirty.flush.notified().await;
             continue;
         };
-        let (members, next) = room.members_from(from);
+        let (members, next) = room.members_before(place);
         if let Some(next) = next {
             dirty.push(Arc::clone(&room), next);
         }

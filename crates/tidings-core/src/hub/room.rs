@@ -1,5 +1,7 @@
 //! A room as a node holds it: its replica and its members.
 
+mod members;
+
 use super::{Node, Runs};
 use crate::{
     From, Message, RoomName, Rooms,
@@ -9,7 +11,7 @@ use crate::{
     session::Mailbox,
     sync::Mutex,
 };
-use slab::Slab;
+use members::{Member, Members};
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
@@ -34,7 +36,7 @@ pub(crate) struct Room {
 
 struct State {
     replica: Replica,
-    members: Slab<Member>,
+    members: Members,
     /// Whether a pass over the members is under way or to begin, and whether another must follow it.
     queued: bool,
     again: bool,
@@ -46,12 +48,6 @@ struct State {
     watched: bool,
     /// When it was last compared with the broker's history.
     checked: Instant,
-}
-
-#[derive(Clone)]
-pub(super) struct Member {
-    mailbox: Arc<Mailbox>,
-    subscription: usize,
 }
 
 /// A session's place among a room's members; dropping it leaves the room, whenever that is.
@@ -66,7 +62,7 @@ impl Room {
         retention.count = retention.count.min(RING);
         let state = State {
             replica: Replica::new(retention),
-            members: Slab::new(),
+            members: Members::default(),
             queued: false,
             again: false,
             empty: None,
@@ -81,7 +77,7 @@ impl Room {
     pub(super) fn enter(self: &Arc<Self>, mailbox: Arc<Mailbox>, subscription: usize) -> Membership {
         let mut state = self.state.lock();
         state.empty = None;
-        let key = state.members.insert(Member { mailbox, subscription });
+        let key = state.members.insert(mailbox, subscription);
         Membership { room: Arc::clone(self), key }
     }
 
@@ -117,8 +113,11 @@ impl Room {
         due && state.replica.is_live() && state.replica.lost()
     }
 
+    /// Drops what is over its age, and gives back the place of what is gone.
     pub(super) fn trim(&self, now: Instant) {
-        self.state.lock().replica.trim(now);
+        let mut state = self.state.lock();
+        state.replica.trim(now);
+        state.members.shrink();
     }
 
     pub(super) fn members(&self) -> usize {
@@ -137,35 +136,26 @@ impl Room {
         true
     }
 
-    /// Some members, from a place on, and where to go on, if there are more or another pass is to follow.
-    pub(super) fn members_from(&self, from: usize) -> (Vec<Member>, Option<usize>) {
+    /// Some of the members before a place, and before which place to go on, if there are more or another pass is to
+    /// follow.
+    pub(super) fn members_before(&self, place: usize) -> (Vec<Member>, Option<usize>) {
         let mut state = self.state.lock();
-        let end = state.members.iter().next_back().map_or(0, |(last, _)| last + 1);
-        // Many places may be vacant, after many have left; they are passed by quickly, but not all at once.
-        let stop = end.min(from + SCAN);
-        let mut members = Vec::with_capacity(state.members.len().min(CHUNK));
-        let mut at = from;
-        // Mostly there are no vacant places, and these are the ones.
-        (from..stop.min(from + CHUNK))
-            .filter_map(|at| state.members.get(at))
-            .for_each(|member| member.mailbox.warm());
-        while at < stop && members.len() < CHUNK {
-            members.extend(state.members.get(at).cloned());
-            at += 1;
-        }
-        if at < end {
-            return (members, Some(at));
+        let (members, start) = state.members.before(place, CHUNK);
+        members.iter().for_each(|member| member.mailbox.warm());
+        let members = members.to_vec();
+        if start > 0 {
+            return (members, Some(start));
         }
         // Before these are served: what is published from here on begins a pass of its own.
         state.queued = std::mem::take(&mut state.again);
-        (members, state.queued.then_some(0))
+        (members, state.queued.then_some(END))
     }
 
     /// Serves members: writes what is new, or wakes those that must see for themselves.
     pub(super) fn serve(&self, members: &[Member], batch: usize) {
         let mut runs = Runs::new(self, batch);
-        for Member { mailbox, subscription } in members {
-            mailbox.serve(*subscription, &mut runs).into_iter().for_each(Waker::wake);
+        for member in members {
+            member.mailbox.serve(member.subscription as usize, &mut runs).into_iter().for_each(Waker::wake);
         }
     }
 
@@ -235,10 +225,9 @@ impl Room {
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut state = self.room.state.lock();
-        let member = state.members.try_remove(self.key);
+        let member = state.members.remove(self.key);
         if state.members.is_empty() {
             state.empty = Some(Instant::now());
-            state.members.shrink_to_fit();
         }
         drop(state);
         drop(member);
@@ -257,8 +246,8 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 const RING: usize = 1_024;
 /// Members served before others have their turn.
 const CHUNK: usize = 64;
-/// Places looked at under one lock.
-const SCAN: usize = 4_096;
+/// The place behind the last member: where a pass begins.
+pub(super) const END: usize = usize::MAX;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 

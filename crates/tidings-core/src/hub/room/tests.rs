@@ -111,11 +111,11 @@ fn serve_if_queued(room: &Room) {
 }
 
 fn serve(room: &Room) {
-    let mut from = Some(0);
-    while let Some(at) = from {
-        let (members, next) = room.members_from(at);
+    let mut before = Some(END);
+    while let Some(place) = before {
+        let (members, next) = room.members_before(place);
         room.serve(&members, 1_000);
-        from = next;
+        before = next;
     }
 }
 

@@ -36,6 +36,12 @@ impl Keys {
             self.positions.remove(key);
             self.order.pop_front();
         }
+        // A burst must not hold its memory for as long as the room lives.
+        if self.order.capacity() > KEPT.max(4 * self.order.len()) {
+            let twice = 2 * self.order.len();
+            self.order.shrink_to(twice);
+            self.positions.shrink_to(twice);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -45,6 +51,8 @@ impl Keys {
 
 /// Longer than any client keeps retrying one request.
 const WINDOW: Duration = Duration::from_secs(300);
+/// Places that are kept in any case.
+const KEPT: usize = 64;
 /// About a megabyte of keys a room.
 const COUNT: usize = 10_000;
 
@@ -64,5 +72,9 @@ mod tests {
         assert!(keys.find("1", now + WINDOW).is_some());
         assert_eq!(keys.find("1", now + WINDOW + Duration::from_millis(1)), None);
         assert!(keys.is_empty() && keys.positions.is_empty());
+        assert!(
+            keys.order.capacity() <= KEPT && keys.positions.capacity() <= KEPT,
+            "it gives its memory back"
+        );
     }
 }

@@ -153,6 +153,11 @@ impl MemoryBroker {
             keep
         });
         rooms.floor = floor;
+        // A crowd of rooms that has gone leaves its place behind.
+        if rooms.by_name.capacity() > ROOMY.max(4 * rooms.by_name.len()) {
+            let twice = 2 * rooms.by_name.len();
+            rooms.by_name.shrink_to(twice);
+        }
     }
 
     fn position(&self, room: &RoomName, offset: u64) -> Position {
@@ -269,6 +274,8 @@ impl Broker for MemoryBroker {
 /// Rooms with a history, or somebody in them, at once: about half a kilobyte each beside their events, so that names
 /// made up by clients cannot fill the memory.
 const ROOMS: usize = 250_000;
+/// Places in the map of rooms that are kept in any case.
+const ROOMY: usize = 1_024;
 const SWEEP: Duration = Duration::from_secs(5);
 const FULL: &str = "the histories are as large as they may be together";
 

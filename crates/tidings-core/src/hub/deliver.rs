@@ -29,7 +29,14 @@ impl Dirty {
     }
 
     fn pop(&self) -> Option<(Arc<Room>, usize)> {
-        self.rooms.lock().pop_front()
+        let mut rooms = self.rooms.lock();
+        let next = rooms.pop_front();
+        // Once there may have been a message in every room of a node.
+        if rooms.capacity() > ROOMY.max(4 * rooms.len()) {
+            let twice = 2 * rooms.len();
+            rooms.shrink_to(twice);
+        }
+        next
     }
 
     /// The node has ended, and who works for it ends too.
@@ -145,6 +152,12 @@ impl Node {
             }
         }
         kept.iter().for_each(|room| room.trim(now));
+        {
+            let sessions = &mut self.sessions.lock().all;
+            if sessions.capacity() > ROOMY.max(4 * sessions.len()) {
+                sessions.shrink_to_fit();
+            }
+        }
         self.unwatch(&ended);
         if let Some(every) = self.broker.check_every() {
             kept.into_iter().filter(|room| room.check(now, every)).for_each(|room| self.resync(room));
@@ -228,7 +241,7 @@ async fn flush(dirty: Arc<Dirty>, batch: usize) {
 
 /// The least time between two looks for rooms to evict.
 const EVICTION: Duration = Duration::from_millis(100);
-/// Places in the map of rooms that are kept in any case.
+/// Places in maps and lists of rooms, and of sessions, that are kept in any case.
 const ROOMY: usize = 1_024;
 /// How often what has outlived its age is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);

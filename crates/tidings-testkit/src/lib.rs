@@ -1,8 +1,9 @@
 //! What the behaviour tests of Tidings share: a server to test ([`Server`]), clients that know nothing of its code
 //! ([`Client`], one shape for each transport; [`RawSocket`], which keeps to no rule), and a network between them that
-//! cuts, freezes, delays and splits ([`Tap`]).
+//! cuts, freezes, delays and splits ([`Tap`]). [`heap`] is for what the server may hold meanwhile.
 
 mod client;
+pub mod heap;
 mod http;
 mod ledger;
 mod random;

@@ -13,35 +13,22 @@ use std::{
     alloc::System,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tidings::{Event, Hub, Rooms, Service, gate};
 use tidings_testkit::{
     Server,
+    heap::{allocated, alone, held},
     raw::{fragments, handshake, masked},
     within,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     net::TcpSocket,
-    runtime::Builder,
 };
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// Held by the test whose turn it is.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// Runs a test while no other does, and its runtime with all that is in it ends before the next begins.
-fn alone<T>(test: impl Future<Output = T>) -> T {
-    // One that failed has said so.
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // What each thread has once is there after the first round, so there is one.
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    runtime.block_on(test)
-}
 
 /// The limit of a message, which is the default.
 const M: usize = 1 << 20;
@@ -50,17 +37,6 @@ const MARGIN: usize = 64 << 10;
 /// What hyper reads of a body at a time, of which it holds two: one that we have not taken and one that it fills.
 const READ: usize = 64 << 10;
 const SOON: Duration = Duration::from_secs(10);
-
-/// All bytes ever allocated; of what is made larger, what it grew by.
-fn allocated() -> usize {
-    ALLOCATOR.stats().bytes_allocated
-}
-
-/// Bytes that are allocated now.
-fn held() -> usize {
-    let stats = ALLOCATOR.stats();
-    stats.bytes_allocated - stats.bytes_deallocated
-}
 
 /// A blocking client, for it holds no memory of its own.
 fn connect(address: SocketAddr, head: &str) -> TcpStream {

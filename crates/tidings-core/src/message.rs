@@ -38,8 +38,12 @@ impl Message {
     /// The message in the form of `encoder`, made at the first call and shared from then on.
     pub fn form(&self, encoder: &dyn Encoder) -> &Bytes {
         self.forms.get(encoder.id(), || {
-            let mut out = BytesMut::new();
+            let mut out = BytesMut::with_capacity(self.event().weight() + self.room.as_str().len());
             encoder.encode(&self.content, &mut out);
+            // It is kept as long as the message, and not with a place for twice of it, or for what was compressed.
+            if out.capacity() - out.len() > SPARE.max(out.len() / 8) {
+                return Bytes::copy_from_slice(&out);
+            }
             out.freeze()
         })
     }
@@ -105,6 +109,9 @@ impl Forms {
     }
 }
 
+/// Bytes beyond a form that are not worth a copy.
+const SPARE: usize = 128;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +127,36 @@ mod tests {
             self.1.fetch_add(1, Ordering::Relaxed);
             out.extend_from_slice(self.0.as_bytes());
             out.extend_from_slice(message.event().data());
+        }
+    }
+
+    /// So much of the event, as a form.
+    struct Part(usize);
+
+    impl Encoder for Part {
+        fn id(&self) -> EncodingId {
+            EncodingId::new("part")
+        }
+        fn encode(&self, message: &Content, out: &mut BytesMut) {
+            let data = message.event().data();
+            let rounds = self.0.div_ceil(data.len());
+            (0..rounds).for_each(|_| out.extend_from_slice(data));
+            out.truncate(self.0);
+        }
+    }
+
+    #[test]
+    fn a_form_holds_no_more_than_its_bytes() {
+        let at = |offset| Position { epoch: 1, offset, tag: 0 };
+        for len in [10, 1_000, 9_999, 10_002, 10_500, 21_000] {
+            let event = Event::json("e", &"x".repeat(10_000)).unwrap();
+            let message = Message::new(RoomName::new("r").unwrap(), at(1), at(0), event);
+            message.form(&Part(len));
+            let form = message.forms.0.into_inner().expect("it was made").bytes;
+            assert_eq!(form.len(), len);
+            // Nobody else has it, so that it goes back into what it was made of.
+            let capacity = form.try_into_mut().expect("the only one").capacity();
+            assert!(capacity <= len + SPARE.max(len / 8), "{capacity} bytes for {len}");
         }
     }
 

@@ -21,6 +21,11 @@ pub use server::{Server, within};
 pub use tap::Tap;
 pub use unruly::UnrulyBroker;
 
+/// Whether there is time for the large loads: with `TIDINGS_SOAK` set.
+pub fn soaks() -> bool {
+    std::env::var_os("TIDINGS_SOAK").is_some()
+}
+
 /// Mounts behaviours, each an `async fn(Kind)`, once per transport.
 #[macro_export]
 macro_rules! mount {

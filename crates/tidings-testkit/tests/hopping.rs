@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 use tidings::{Event, Hub, MemoryBroker, Rooms, broker::Broker, gate};
-use tidings_testkit::{Client, Kind, Ledger, Random, Server, Tap, UnrulyBroker, within};
+use tidings_testkit::{Client, Kind, Ledger, Random, Server, Tap, UnrulyBroker, soaks, within};
 use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -13,7 +13,7 @@ const HOPS: usize = 100;
 
 /// How often the long tests run: a few times, or ten with `TIDINGS_SOAK` set.
 fn rounds() -> usize {
-    if std::env::var_os("TIDINGS_SOAK").is_some() { 10 } else { 2 }
+    if soaks() { 10 } else { 2 }
 }
 
 fn hub(broker: Arc<dyn Broker>) -> Hub {

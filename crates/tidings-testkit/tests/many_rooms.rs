@@ -24,7 +24,7 @@ const AGE: Duration = Duration::from_secs(10);
 
 /// Every other room keeps its events for a while.
 fn name(at: usize) -> String {
-    format!("{}-{at}", if at % 2 == 0 { "kept" } else { "live" })
+    format!("{}-{at}", ["kept", "live"][at % 2])
 }
 
 async fn join(hub: &Hub, count: usize) -> Vec<Subscription> {

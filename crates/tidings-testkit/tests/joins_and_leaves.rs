@@ -5,9 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use tidings::{Gate, Hub, Identity, Limits, RoomName, gate};
-use tidings_testkit::{Client, Heard, Kind, Random, Server, Tap, mount, within};
-use tokio::time::{sleep, timeout};
+use tidings_testkit::{Random, Server, Tap, within};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -59,57 +57,3 @@ async fn the_membership_is_that_of_the_last_command_however_late_the_answers_com
     }
     assert!(heard.iter().all(|(room, count)| wanted.contains(room.as_str()) && *count == 1), "{heard:?}");
 }
-
-/// Takes its time over every room.
-struct Slow;
-
-impl Gate for Slow {
-    fn connect<'a>(&'a self, _: &'a http::request::Parts) -> gate::Decision<'a, Identity> {
-        Box::pin(async { Ok(Identity::anonymous()) })
-    }
-
-    fn join<'a>(&'a self, _: &'a Identity, room: &'a RoomName) -> gate::Decision<'a> {
-        let time = room.as_str().bytes().map(u64::from).sum::<u64>() % 30;
-        Box::pin(async move {
-            sleep(Duration::from_millis(time)).await;
-            Ok(())
-        })
-    }
-}
-
-async fn clients_that_leave_while_they_are_let_in_leave_nothing_behind(kind: Kind) {
-    let mut limits = Limits::default();
-    limits.linger = Duration::ZERO;
-    let server = Server::with_hub(Hub::builder().gate(Slow).limits(limits).build()).await;
-    let mut random = Random::new();
-    for _ in 0..4 {
-        let mut clients = Vec::new();
-        for at in 0..100 {
-            let (address, stay) = (server.address(), Duration::from_millis(random.below(50)));
-            clients.push(tokio::spawn(async move {
-                let _ = timeout(stay, async {
-                    let mut client = Client::connect(kind, address, &format!("room-{at}"), "now").await;
-                    while let Ok(client) = &mut client {
-                        if let None | Some(Heard::Other(_)) = client.next().await {
-                            break;
-                        }
-                    }
-                })
-                .await;
-            }));
-        }
-        for client in clients {
-            client.await.expect("no panic");
-        }
-    }
-    server.until_sessions(0, Duration::from_secs(2)).await;
-    within(Duration::from_secs(5), "empty rooms are freed", async {
-        while server.hub().stats().rooms > 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-    assert_eq!(server.hub().stats().members, 0);
-}
-
-mount!(clients_that_leave_while_they_are_let_in_leave_nothing_behind);

@@ -36,6 +36,16 @@ impl Tap {
     /// # Panics
     /// If there is no free port.
     pub async fn to(server: SocketAddr) -> Self {
+        // Else the kernel would take tens of megabytes while the tap is frozen.
+        Self::narrow(server, 256 << 10).await
+    }
+
+    /// The same, of which the kernel keeps no more than about so many bytes of each connection while it is frozen, or
+    /// twice as many.
+    ///
+    /// # Panics
+    /// If there is no free port.
+    pub async fn narrow(server: SocketAddr, buffer: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let fair = Weather { frozen: false, delay: Duration::ZERO, piece: 64 << 10, cuts: 0 };
@@ -47,7 +57,7 @@ impl Tap {
                 let weather = relay.subscribe();
                 connections.spawn(async move {
                     // A connection that breaks is what the relay is for.
-                    let _ = carry(client, server, weather).await;
+                    let _ = carry(client, server, buffer, weather).await;
                 });
                 while connections.try_join_next().is_some() {}
             }
@@ -95,12 +105,12 @@ impl Drop for Tap {
 async fn carry(
     client: TcpStream,
     server: SocketAddr,
+    buffer: u32,
     mut weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
     let cuts = weather.borrow_and_update().cuts;
     let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Else the kernel would take tens of megabytes while the tap is frozen.
-    socket.set_recv_buffer_size(256 << 10)?;
+    socket.set_recv_buffer_size(buffer)?;
     let upstream = socket.connect(server).await?;
     for stream in [&client, &upstream] {
         stream.set_nodelay(true)?;

@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
-use tidings::{Event, Rooms};
+use tidings::{Event, Hub, Limits, Rooms, gate};
 use tidings_testkit::{Client, Heard, Kind, Server, Tap, soaks, within};
 use tokio::{
     sync::Semaphore,
@@ -22,7 +22,7 @@ const HISTORY: usize = 20;
 const ROUNDS: usize = 5;
 const FROZEN: [Kind; 5] = [Kind::Ws, Kind::Sse, Kind::Poll, Kind::Ws, Kind::Sse];
 /// What a machine that does other things too may add to the latency that is not seen by one in a hundred.
-const NOISE: Duration = Duration::from_millis(20);
+const NOISE: Duration = Duration::from_millis(15);
 
 /// Readers that are well, and bursts of a round: 100 and 20, or with `TIDINGS_SOAK` set 500 and 100, which makes 10 000
 /// events in all.
@@ -80,7 +80,11 @@ fn median(mut all: Vec<Duration>) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn frozen_readers_delay_neither_those_who_are_well_nor_publishers() {
     let (count, bursts) = load();
-    let server = Server::with_rooms(Rooms::log(HISTORY, 60 * SOON)).await;
+    let mut limits = Limits::default();
+    // They are not given up, however long a round takes.
+    limits.idle = 60 * SOON;
+    let hub = Hub::builder().gate(gate::open()).limits(limits);
+    let server = Server::with_hub(hub.rooms("*", Rooms::log(HISTORY, 60 * SOON)).build()).await;
     let tap = Tap::narrow(server.address(), 4 << 10).await;
     let readers = Readers { start: Instant::now(), latencies: Mutex::default(), heard: Semaphore::new(0) };
     let readers = Arc::new(readers);

@@ -155,6 +155,30 @@ test("members see each other by name and where they are, and when they go", asyn
   assert.ok(performance.now() - begun < 5_000, "they are told of, and not only missed");
 });
 
+test("a long name at the right edge is not cut off, on a narrow screen either, nor when the screen is turned", async (t) => {
+  const context = await newContext(t, browser);
+  const document = newDocument();
+  const page = await open(context, { at: server, document, name: "Ada" });
+  const other = await open(context, { at: server, document, name: "n".repeat(40) });
+  await page.setViewportSize({ width: 360, height: 700 });
+  await type(other, "x".repeat(30), 0);
+  // From the caret in the middle of a wide page, and at the edge of a narrow one.
+  for (const width of [360, 900, 360]) {
+    await page.setViewportSize({ width, height: 700 });
+    await until(`the name is within ${width} pixels`, () => page.evaluate(() => {
+      const caret = window.document.querySelector(".caret");
+      if (!caret) return "no caret";
+      const at = caret.getBoundingClientRect().left;
+      if (at < 250) return `the caret is at ${at} still`;
+      const name = getComputedStyle(caret, "::after");
+      const { scrollWidth, clientWidth } = window.document.querySelector("#scroll");
+      const left = name.right === "-1px" ? at - parseFloat(name.width) : at;
+      return (left >= 0 && left + parseFloat(name.width) <= clientWidth && scrollWidth === clientWidth)
+        || [at, name.left, name.right, name.width, scrollWidth, clientWidth];
+    }));
+  }
+});
+
 test("over long-polling too, members see each other, in the end", async (t) => {
   const { pages: [ada, grace] } = await two(t, "one two three", ["poll", "poll"]);
   await shows(ada, ["Ada (you)", "Grace"]);

@@ -154,6 +154,11 @@ function showMarks(others) {
   });
   // A line end at the very end makes no line without something behind it.
   ui.marks.replaceChildren(...parts, "\u200b");
+  const { left, width } = ui.marks.getBoundingClientRect();
+  const carets = [...ui.marks.querySelectorAll(".caret")];
+  // Where they are is asked of all before one is changed, so that it is laid out once.
+  const turned = carets.map((caret) => caret.getBoundingClientRect().left > left + width / 2);
+  carets.forEach((caret, index) => caret.classList.toggle("turned", turned[index]));
 }
 
 function tellSelection() {
@@ -169,6 +174,8 @@ ui.text.addEventListener("blur", tellSelection);
 ui.text.addEventListener("focus", tellSelection);
 // What is being composed has no place in the document yet, but needs space.
 ui.text.addEventListener("input", draw);
+// On another width, lines break elsewhere.
+new ResizeObserver(draw).observe(ui.text);
 
 // ---- Controls ------------------------------------------------------------------------------------------------
 

@@ -155,6 +155,33 @@ test("members see each other by name and where they are, and when they go", asyn
   assert.ok(performance.now() - begun < 5_000, "they are told of, and not only missed");
 });
 
+test("places that cannot be do not keep others from being shown", async (t) => {
+  const { document, pages: [page, other] } = await two(t, "where?");
+  const writer = await other.evaluate(async (document) => {
+    const { Tidings } = await import("/realtime/tidings.js");
+    const { Doc, applyUpdate } = await import("/yjs.js");
+    const tidings = new Tidings("/realtime", { share: false });
+    const { state } = await tidings.call("open", { document });
+    tidings.close();
+    const doc = new Doc();
+    applyUpdate(doc, Uint8Array.from(atob(state), (char) => char.charCodeAt(0)));
+    return doc.store.clients.keys().next().value;
+  }, document);
+  const ids = [-1, 0.5, "0", null, 1e20, {}].map((clock) => ({ client: writer, clock }));
+  const places = [
+    null, 1, {}, { tname: "elsewhere" }, { tname: {} }, { tname: "text", item: 1 }, { tname: "text", item: { client: "x", clock: 0 } },
+    ...ids.flatMap((id) => [{ tname: "text", item: id, assoc: 0 }, { tname: "text", item: id, assoc: -1 }, { type: id }]),
+  ];
+  for (const [i, place] of [...places, { tname: "text", item: { client: writer, clock: 0 } }].entries()) {
+    const data = { id: `forged-${i}`, name: `forged ${i}`, selection: [place, place] };
+    const { status } = await send(server, { type: "publish", ref: 1, room: `members:${document}`, event: "here", data });
+    assert.equal(status, 200);
+  }
+  // The last one is where somebody can be.
+  const name = `forged ${places.length}`;
+  await until("the last is seen", () => page.locator(`.caret[data-name="${name}"]`).count().then((count) => count === 1 || count));
+});
+
 test("a long name at the right edge is not cut off, on a narrow screen either, nor when the screen is turned", async (t) => {
   const context = await newContext(t, browser);
   const document = newDocument();

@@ -150,10 +150,13 @@ function clean(name) {
 }
 
 function parse(selection) {
-  if (!Array.isArray(selection) || selection.length !== 2) return null;
-  try {
-    return selection.map(createRelativePositionFromJSON);
-  } catch {
-    return null; // no place
-  }
+  const fits = Array.isArray(selection) && selection.length === 2 && selection.every(isPlace);
+  return fits ? selection.map(createRelativePositionFromJSON) : null;
+}
+
+/** Whether this can be a place in the text, known here or not yet. At others, looking them up ends with an exception. */
+function isPlace(end) {
+  const { type, tname, item } = Object(end);
+  if ((type ?? null) !== null || tname !== "text") return false;
+  return (item ?? null) === null || [item.client, item.clock].every((number) => Number.isSafeInteger(number) && number >= 0);
 }

@@ -134,6 +134,29 @@ test("markup in names, rooms and messages is shown as text", async (t) => {
   }
 });
 
+test("what can be no name or room is refused beside its field, and can be mended", async (t) => {
+  const page = await (await newContext(t)).newPage();
+  await page.goto(server.url);
+  const [name, room] = [page.getByLabel("Name"), page.getByLabel("Room")];
+  const enter = () => page.getByRole("button", { name: "Join" }).click();
+  const refused = async (field) => {
+    await enter();
+    assert.equal(await field.evaluate(({ validity }) => validity.customError), true);
+    assert.equal(await page.locator("#chat").isHidden(), true);
+  };
+  await name.fill("  ");
+  await refused(name);
+  await name.fill("me");
+  for (const bad of [" ~kept", "a bell \u0007", "  "]) {
+    await room.fill(bad);
+    await refused(room);
+  }
+  await room.fill(" mended ");
+  await enter();
+  await live(page, "auto");
+  assert.equal(await page.locator("#heading").textContent(), "#mended");
+});
+
 test("an event stream has a cursor before any event, and comments are no events", async (t) => {
   const page = await (await newContext(t)).newPage();
   await page.goto(server.url);

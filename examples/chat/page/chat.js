@@ -66,7 +66,10 @@ function transports() {
 function enter() {
   const name = ui.name.value.trim();
   const roomName = ui.room.value.trim();
-  if (!name || !roomName) return;
+  if (!name) return refuse(ui.name, "A name has a letter or more.");
+  const here = connect(roomName, name);
+  if (!here) return refuse(ui.room, "No room can have this name.");
+  chat = here;
   store("localStorage", "tidings-chat-name", name);
   ui.heading.textContent = `#${roomName}`;
   ui.who.textContent = name;
@@ -80,8 +83,14 @@ function enter() {
   ui["chat-slot"].append(ui.transports);
   ui.entry.hidden = true;
   ui.chat.hidden = false;
-  connect(roomName, name);
+  show({ state: "connecting", transport: here.tidings.transport });
   ui.text.focus();
+}
+
+/** Says beside a field what is wrong with it, until it is changed. */
+function refuse(field, text) {
+  field.setCustomValidity(text);
+  field.reportValidity();
 }
 
 function leave() {
@@ -95,12 +104,19 @@ function leave() {
   ui.room.focus();
 }
 
+/** Enters a room; none, if there can be no such room. */
 function connect(roomName, name) {
   // Each tab by itself: two of them are to show two transports in one room.
   const tidings = new Tidings("./realtime", { transports: transports(), share: false });
-  const room = tidings.join(roomName, { from: "start" });
+  let room;
+  try {
+    room = tidings.join(roomName, { from: "start" });
+  } catch (error) {
+    tidings.close();
+    if (error.code === "bad_room") return null;
+    throw error;
+  }
   const here = { tidings, room, name, joined: false };
-  chat = here;
   tidings.on("state", (change) => { if (chat === here) show(change); });
   room.on("joined", () => { here.joined = true; });
   room.on(EVENT, (data, { id }) => add(messageItem(data, id)));
@@ -109,7 +125,7 @@ function connect(roomName, name) {
     add(noteItem(`Some messages are missing: ${reason}${why ? ` (${why})` : ""}`));
   });
   room.on("error", (error) => { if (chat === here) show({ state: "closed", error }); });
-  show({ state: "connecting", transport: tidings.transport });
+  return here;
 }
 
 function show({ state, transport: via, error, reason = "" }) {
@@ -215,6 +231,7 @@ function toEnd() {
 // ---- Beginning -----------------------------------------------------------------------------------------------
 
 ui.join.addEventListener("submit", (event) => { event.preventDefault(); enter(); });
+for (const field of [ui.name, ui.room]) field.addEventListener("input", () => field.setCustomValidity(""));
 ui.leave.addEventListener("click", leave);
 ui.transports.addEventListener("change", () => chat?.tidings.use(transports()));
 ui.compose.addEventListener("submit", (event) => { event.preventDefault(); send(); });

@@ -8,7 +8,7 @@ import { until } from "../test/support/program.mjs";
 
 export { newContext };
 
-export const startBrowser = () => launch(chromium);
+export const startBrowser = (options) => launch(chromium, options);
 
 /**
  * A page with a client (`window.tidings`) that is in rooms, and what it was told: `window.heard` by room, `window.states`.

@@ -155,6 +155,27 @@ test("a tab that leads and hangs is deposed, and comes back as one of the others
   await until("one connection is left", () => network.connections <= 2 || network.connections);
 });
 
+test("a tab that was put away and is taken out again comes back at once, and takes the lead from nobody", async (t) => {
+  const browser = await startBrowser({ ignoreDefaultArgs: ["--disable-back-forward-cache"] });
+  t.after(() => browser.close());
+  const network = await startNetwork(server.url);
+  t.after(() => network.stop());
+  const context = await newContext(t, browser);
+  const room = "put away";
+  const options = { options: { transports: ["sse"] }, rooms: [room] };
+  const [leading, tab] = [await newPage(context, network.url, options), await newPage(context, network.url, options)];
+  for (const page of [leading, tab]) await joined(page);
+  for (const n of numbers(1, 3)) {
+    await tab.goto(`${network.url}/?elsewhere`);
+    await server.publish(room, n);
+    await tab.evaluate(() => { history.back(); }).catch(() => {}); // what is evaluated may go with its page
+    await until("it is the same page", () => tab.evaluate(() => window.heard !== undefined).catch(String));
+    await told(tab, numbers(1, n), room);
+  }
+  assert.deepEqual((await states(leading)).filter((state) => /moved|lost|silent/.test(state)), []);
+  assert.equal(links(network, "sse").length, 1);
+});
+
 test("tabs that were told not to, or that have a token, do not share", async (t) => {
   for (const options of [{ share: false }, { token: "one", transports: ["sse"] }]) {
     const { network } = await newTabs(t, 2, { options });

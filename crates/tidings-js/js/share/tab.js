@@ -80,6 +80,9 @@ export class Tab {
       });
     });
     this.#apply({ ifAvailable: true });
+    // Some browsers say that a page is seen before they say that it is taken out: a link that was opened between the two has
+    // reached nobody.
+    this.#take({ leader: true });
   }
 
   #end() {

@@ -7,8 +7,9 @@ import assert from "node:assert/strict";
 export const LABELS = { sse: "Server-Sent Events", ws: "WebSocket", poll: "Long polling" };
 export const TRANSPORTS = Object.keys(LABELS);
 
-export function startBrowser(chromium) {
+export function startBrowser(chromium, options = {}) {
   return chromium.launch({
+    ...options,
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: !process.env.TIDINGS_HEADED,
     args: [

@@ -95,7 +95,8 @@ export interface TidingsOptions {
   /**
    * How a WebSocket shows the token, for which a browser can set no header; requests always have it in
    * `Authorization`. `header` (the default): not at all, so that WebSocket is left out where there is a token; `query`: in
-   * the address, where logs may keep it; `cookie`: a cookie of the application's speaks for it.
+   * the address, where logs may keep it; `cookie`: a cookie of the application's speaks for it. A browser does not tell
+   * why a WebSocket was refused: that the token was, the other transports find out, so leave one of them in `transports`.
    */
   tokenIn?: "header" | "query" | "cookie";
   /**
@@ -125,7 +126,7 @@ export interface Room<E extends Events = Events> extends AsyncIterable<EventMess
   on(name: "end", listener: (end: EndMessage) => void): () => void;
   /** The room is not open to us; nothing more comes. */
   on(name: "error", listener: (error: TidingsError) => void): () => void;
-  /** Events of every name. */
+  /** Events of every name. Those with one of the five names that are used here are heard in this way alone. */
   on(name: "event", listener: (data: E[keyof E], message: EventMessage<E[keyof E]>) => void): () => void;
   /** Events of a name. Returns what stops listening. */
   on<Name extends keyof E & string>(
@@ -161,7 +162,10 @@ export interface Room<E extends Events = Events> extends AsyncIterable<EventMess
  * ```
  */
 export class Tidings<Rooms extends AnyRooms = AnyRooms, Calls extends AnyCalls = AnyCalls> {
-  /** @param base where the endpoints stand: a path, or outside of a page a whole address */
+  /**
+   * @param base where the endpoints stand: a path, or outside of a page a whole address
+   * @throws {TypeError} where none of the transports can be used, such as `ws` alone with a token that it does not show
+   */
   constructor(base: string | URL, options?: TidingsOptions);
 
   readonly state: State;

@@ -60,7 +60,9 @@ export async function startNetwork(url) {
       await once(listener, "close");
     },
   };
-  const listener = createServer({ noDelay: true }, (near) => {
+  // One side may end before the other has said everything. Closed with bytes unread a connection is reset, and what was on
+  // its way to the other end is lost, such as the reason for the end.
+  const listener = createServer({ noDelay: true, allowHalfOpen: true }, (near) => {
     near.once("data", (head) => {
       const hear = (data) => {
         const text = data.toString("latin1");
@@ -75,7 +77,7 @@ export async function startNetwork(url) {
       let first = true;
       hear(head);
       if (fate.refuse) return reset(near);
-      const far = connect({ port, host: hostname, noDelay: true });
+      const far = connect({ port, host: hostname, noDelay: true, allowHalfOpen: true });
       const pair = { frozen: false, held: [], get head() { return request; }, reset() { reset(near); reset(far); } };
       pair.thaw = () => {
         pair.frozen = false;

@@ -128,11 +128,11 @@ impl Tool {
                 commands
             }
             Self::Chromium => apt(&["chromium"]),
-            Self::Nginx => apt_without_starting("nginx"),
-            Self::Haproxy => apt_without_starting("haproxy"),
+            Self::Nginx => apt_without_starting(&["nginx"]),
+            Self::Haproxy => apt_without_starting(&["haproxy"]),
             Self::Python => apt(&["python3", "python3-venv"]),
             Self::Cxx => apt(&["g++"]),
-            Self::Nchan => apt(&["nginx", "libnginx-mod-nchan"]),
+            Self::Nchan => apt_without_starting(&["nginx", "libnginx-mod-nchan"]),
             Self::Libuv => apt(&["libuv1"]),
         }
     }
@@ -147,9 +147,10 @@ fn apt(packages: &[&str]) -> Vec<Cmd> {
     vec![as_root("apt-get", &["update"]), as_root("env", &install).args(packages)]
 }
 
-/// Installs a package whose service is not wanted: Debian would start it, and nginx would have port 80.
-fn apt_without_starting(package: &str) -> Vec<Cmd> {
-    vec![as_root("apt-get", &["update"]), as_root("sh", &["-c", INSTALL_WITHOUT_STARTING, "sh", package])]
+/// Installs packages whose service is not wanted: Debian would start it, and nginx would have port 80.
+fn apt_without_starting(packages: &[&str]) -> Vec<Cmd> {
+    let install = as_root("sh", &["-c", INSTALL_WITHOUT_STARTING, "sh"]).args(packages);
+    vec![as_root("apt-get", &["update"]), install]
 }
 
 fn as_root(program: &str, args: &[&str]) -> Cmd {
@@ -178,7 +179,7 @@ const INSTALL_WITHOUT_STARTING: &str = concat!(
     "policy=/usr/sbin/policy-rc.d; ",
     r##"test -e $policy || { trap "rm -f $policy" EXIT; "##,
     r##"printf "#!/bin/sh\nexit 101\n" >$policy; chmod 755 $policy; }; "##,
-    r#"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1""#,
+    r#"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@""#,
 );
 
 /// The first node whose test runner finds test files by itself and filters them by name.

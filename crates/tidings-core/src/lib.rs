@@ -37,6 +37,7 @@ pub mod reader;
 pub mod ring;
 mod session;
 mod subscribe;
+mod surplus;
 mod sync;
 mod transport;
 mod wheel;

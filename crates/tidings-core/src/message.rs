@@ -38,7 +38,10 @@ impl Message {
     /// The message in the form of `encoder`, made at the first call and shared from then on.
     pub fn form(&self, encoder: &dyn Encoder) -> &Bytes {
         self.forms.get(encoder.id(), || {
-            let mut out = BytesMut::with_capacity(self.event().weight() + self.room.as_str().len());
+            let (event, room) = (self.event(), self.room().as_str());
+            let text = room.len() + event.name().as_str().len() + event.data().len();
+            // With what most forms have around it.
+            let mut out = BytesMut::with_capacity(text + SPARE);
             encoder.encode(&self.content, &mut out);
             // It is kept as long as the message, and not with a place for twice of it, or for what was compressed.
             if out.capacity() - out.len() > SPARE.max(out.len() / 8) {

@@ -3,6 +3,7 @@
 use crate::{
     Message, Position, Retention,
     broker::{ReadFrom, Slice},
+    surplus::surplus,
 };
 use std::{collections::VecDeque, sync::Arc};
 use tokio::time::Instant;
@@ -106,8 +107,8 @@ impl Ring {
             self.entries.pop_front();
         }
         // A burst must not hold its memory for ever.
-        if self.entries.capacity() > 64 && self.entries.len() * 4 < self.entries.capacity() {
-            self.entries.shrink_to(self.entries.len() * 2);
+        if let Some(enough) = surplus(self.entries.capacity(), self.entries.len(), KEPT) {
+            self.entries.shrink_to(enough);
         }
     }
 
@@ -177,6 +178,9 @@ impl Ring {
         self.entries.range(from.min(self.entries.len())..).map(|entry| &entry.message)
     }
 }
+
+/// Places that are kept in any case.
+const KEPT: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! What was published, against what was heard.
 
-use crate::Heard;
+use crate::{Client, Heard};
+use std::collections::BTreeSet;
 
 /// What one subscriber heard of a stream of rising numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,4 +42,31 @@ impl Ledger {
         }
         assert_eq!((self.last(), self.gaps), (last, 0), "the last number and the gaps");
     }
+}
+
+/// What a client hears after the event `before` up to `last`, whose payloads are arrays that begin with their numbers: each
+/// event in order, and a gap before the next one exactly where some are missing. Answers how many are, and the reasons.
+///
+/// # Panics
+/// If it hears anything else, or its stream ends.
+pub async fn hear_out(mut client: Client, mut before: u64, last: u64) -> (u64, BTreeSet<String>) {
+    let (mut missed, mut told, mut reasons) = (0, false, BTreeSet::new());
+    while before < last {
+        match client.next().await {
+            Some(Heard::Gap { reason, .. }) => {
+                told = true;
+                reasons.insert(reason);
+            }
+            Some(Heard::Event { data, .. }) => {
+                let number = data[0].as_u64().expect("a number");
+                assert!(number > before, "{number} after {before}");
+                let skipped = number - before - 1;
+                assert_eq!(skipped > 0, std::mem::take(&mut told), "{number} after {before}");
+                missed += skipped;
+                before = number;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (missed, reasons)
 }

@@ -14,7 +14,7 @@ mod unruly;
 
 pub use client::{Client, Heard, Kind, Refused};
 pub use http::{Answer, request};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, hear_out};
 pub use random::Random;
 pub use raw::RawSocket;
 pub use server::{Server, within};

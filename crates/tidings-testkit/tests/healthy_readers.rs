@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tidings::{Event, Hub, Limits, Rooms, gate};
-use tidings_testkit::{Client, Heard, Kind, Server, Tap, soaks, within};
+use tidings_testkit::{Client, Heard, Kind, Server, Tap, hear_out, soaks, within};
 use tokio::{
     sync::Semaphore,
     task::{JoinHandle, JoinSet},
@@ -51,27 +51,6 @@ impl Readers {
     }
 }
 
-/// What a reader hears after the event `before` up to `last`, while and after it is frozen: each event in order, and a gap
-/// before the next one exactly where some are missing. Answers how many are.
-async fn rest(mut client: Client, mut before: u64, last: u64) -> u64 {
-    let (mut missed, mut told) = (0, false);
-    while before < last {
-        match client.next().await {
-            Some(Heard::Gap { .. }) => told = true,
-            Some(Heard::Event { data, .. }) => {
-                let number = data[0].as_u64().expect("a number");
-                assert!(number > before, "{number} after {before}");
-                let skipped = number - before - 1;
-                assert_eq!(skipped > 0, std::mem::take(&mut told), "{number} after {before}");
-                missed += skipped;
-                before = number;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    missed
-}
-
 fn median(mut all: Vec<Duration>) -> Duration {
     all.sort_unstable();
     all[all.len() / 2]
@@ -98,11 +77,11 @@ async fn frozen_readers_delay_neither_those_who_are_well_nor_publishers() {
     let mut tails = [Vec::new(), Vec::new()];
     for round in 0..2 * ROUNDS {
         let with_frozen = round % 2 == 1;
-        let mut frozen: Vec<JoinHandle<u64>> = Vec::new();
+        let mut frozen: Vec<JoinHandle<_>> = Vec::new();
         if with_frozen {
             for kind in FROZEN {
                 let client = Client::connect(kind, tap.address(), "r", "now").await.expect("let in");
-                frozen.push(tokio::spawn(rest(client, number, number + bursts * BURST)));
+                frozen.push(tokio::spawn(hear_out(client, number, number + bursts * BURST)));
             }
             // The polls of all wait, too.
             server.until_sessions(count + FROZEN.len(), SOON).await;
@@ -128,7 +107,7 @@ async fn frozen_readers_delay_neither_those_who_are_well_nor_publishers() {
         tails[usize::from(with_frozen)].push(latencies[latencies.len() * 99 / 100]);
         tap.thaw();
         for frozen in frozen {
-            missed.push(within(SOON, "the rest or a gap", frozen).await.expect("no panic"));
+            missed.push(within(SOON, "the rest or a gap", frozen).await.expect("no panic").0);
         }
     }
     let [without, with] = tails.map(median);

@@ -1,6 +1,6 @@
 //! Idempotency keys of a room, for a while.
 
-use crate::Position;
+use crate::{Position, surplus::surplus};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -37,10 +37,9 @@ impl Keys {
             self.order.pop_front();
         }
         // A burst must not hold its memory for as long as the room lives.
-        if self.order.capacity() > KEPT.max(4 * self.order.len()) {
-            let twice = 2 * self.order.len();
-            self.order.shrink_to(twice);
-            self.positions.shrink_to(twice);
+        if let Some(enough) = surplus(self.order.capacity(), self.order.len(), KEPT) {
+            self.order.shrink_to(enough);
+            self.positions.shrink_to(enough);
         }
     }
 

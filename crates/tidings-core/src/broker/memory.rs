@@ -1,7 +1,7 @@
 //! The broker of one process.
 
 use super::{Answer, Broker, BrokerError, Publish, ReadFrom, Sink, Slice, keys::Keys};
-use crate::{Kind, Message, Position, RoomName, Rooms, ring::Ring, sync::Mutex};
+use crate::{Kind, Message, Position, RoomName, Rooms, ring::Ring, surplus::surplus, sync::Mutex};
 use std::{
     collections::{HashMap, hash_map::RandomState},
     future::ready,
@@ -153,10 +153,8 @@ impl MemoryBroker {
             keep
         });
         rooms.floor = floor;
-        // A crowd of rooms that has gone leaves its place behind.
-        if rooms.by_name.capacity() > ROOMY.max(4 * rooms.by_name.len()) {
-            let twice = 2 * rooms.by_name.len();
-            rooms.by_name.shrink_to(twice);
+        if let Some(enough) = surplus(rooms.by_name.capacity(), rooms.by_name.len(), KEPT) {
+            rooms.by_name.shrink_to(enough);
         }
     }
 
@@ -275,7 +273,7 @@ impl Broker for MemoryBroker {
 /// made up by clients cannot fill the memory.
 const ROOMS: usize = 250_000;
 /// Places in the map of rooms that are kept in any case.
-const ROOMY: usize = 1_024;
+const KEPT: usize = 1_024;
 const SWEEP: Duration = Duration::from_secs(5);
 const FULL: &str = "the histories are as large as they may be together";
 

@@ -1,7 +1,9 @@
 //! From the broker to the sessions that have something to read.
 
 use super::{Node, Room, room::END};
-use crate::{Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, sync::Mutex};
+use crate::{
+    Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, surplus::surplus, sync::Mutex,
+};
 use std::{
     collections::VecDeque,
     sync::{
@@ -32,9 +34,8 @@ impl Dirty {
         let mut rooms = self.rooms.lock();
         let next = rooms.pop_front();
         // Once there may have been a message in every room of a node.
-        if rooms.capacity() > ROOMY.max(4 * rooms.len()) {
-            let twice = 2 * rooms.len();
-            rooms.shrink_to(twice);
+        if let Some(enough) = surplus(rooms.capacity(), rooms.len(), KEPT) {
+            rooms.shrink_to(enough);
         }
         next
     }
@@ -145,16 +146,14 @@ impl Node {
                 (if end { &mut ended } else { &mut kept }).push(Arc::clone(room));
                 !end
             });
-            // A crowd of rooms that has gone leaves its place behind.
-            if rooms.capacity() > ROOMY.max(4 * rooms.len()) {
-                let twice = 2 * rooms.len();
-                rooms.shrink_to(twice);
+            if let Some(enough) = surplus(rooms.capacity(), rooms.len(), KEPT) {
+                rooms.shrink_to(enough);
             }
         }
         kept.iter().for_each(|room| room.trim(now));
         {
             let sessions = &mut self.sessions.lock().all;
-            if sessions.capacity() > ROOMY.max(4 * sessions.len()) {
+            if surplus(sessions.capacity(), sessions.len(), KEPT).is_some() {
                 sessions.shrink_to_fit();
             }
         }
@@ -242,7 +241,7 @@ async fn flush(dirty: Arc<Dirty>, batch: usize) {
 /// The least time between two looks for rooms to evict.
 const EVICTION: Duration = Duration::from_millis(100);
 /// Places in maps and lists of rooms, and of sessions, that are kept in any case.
-const ROOMY: usize = 1_024;
+const KEPT: usize = 1_024;
 /// How often what has outlived its age is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 

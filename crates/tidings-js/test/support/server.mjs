@@ -24,8 +24,9 @@ export async function startServer(options = [], listen = "127.0.0.1:0") {
 }
 
 /**
- * A relay in front of a server. `cut()` resets what is connected, and gives the head of each one's last request; `freeze()` passes nothing on any more over what is
- * connected; `weather` decides about each request, by its head: nothing for a good one, or an object of
+ * A relay in front of a server. `cut()` resets what is connected, and gives the head of each one's last request; `freeze()`
+ * passes nothing on any more over what is connected; `weather` decides about each request, by its head: nothing for a good
+ * one, or an object of
  * `refuse`, `cutAfter` (milliseconds after the server's first words), `hold` (all but the server's first words) and
  * `crumbs` (what passes is cut into single bytes).
  */

@@ -1,6 +1,6 @@
 //! Who is in a room.
 
-use crate::session::Mailbox;
+use crate::{session::Mailbox, surplus::surplus};
 use slab::Slab;
 use std::sync::Arc;
 
@@ -60,11 +60,10 @@ impl Members {
 
     /// Gives back what a crowd has left behind.
     pub(super) fn shrink(&mut self) {
-        let enough = KEPT.max(4 * self.list.len());
-        if self.list.capacity() > enough {
-            self.list.shrink_to(2 * self.list.len());
+        if let Some(enough) = surplus(self.list.capacity(), self.list.len(), KEPT) {
+            self.list.shrink_to(enough);
         }
-        if self.places.capacity() > enough {
+        if surplus(self.places.capacity(), self.places.len(), KEPT).is_some() {
             self.places.shrink_to_fit();
         }
     }

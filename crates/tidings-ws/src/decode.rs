@@ -12,7 +12,7 @@ mod partial;
 pub use self::error::ProtocolError;
 
 use self::{
-    header::{Begun, Frame, Head, Rules},
+    header::{Begun, Frame, Head, Rules, whole},
     partial::Partial,
 };
 use crate::{
@@ -144,7 +144,10 @@ impl Decoder {
     /// become UTF-8 in the middle of a frame. After an error, as after [`Incoming::Close`], the decoder has
     /// freed what it held and ignores whatever comes.
     pub fn decode<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Incoming<'a>>, ProtocolError> {
-        let result = self.step(input);
+        let result = match self.whole(input) {
+            Some((data, payload)) => incoming(data, payload).map(Some),
+            None => self.step(input),
+        };
         if matches!(result, Err(_) | Ok(Some(Incoming::Close(_)))) {
             self.stage = Stage::Ended;
             self.unfinished = None;
@@ -167,6 +170,15 @@ impl Decoder {
     /// The message that is begun, if one is.
     fn message(&self) -> Option<&Partial> {
         self.unfinished.as_ref()?.message.as_ref()
+    }
+
+    /// The message that the input begins with, if it is one of the usual kind: half the work of [`step`](Self::step).
+    #[inline]
+    fn whole<'a>(&self, input: &mut &'a mut [u8]) -> Option<(Data, &'a mut [u8])> {
+        match (&self.stage, &self.unfinished) {
+            (Stage::Header(head), None) if head.is_empty() => whole(input, self.role, self.limits),
+            _ => None,
+        }
     }
 
     fn step<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Incoming<'a>>, ProtocolError> {
@@ -263,13 +275,7 @@ impl Decoder {
             _ if whole && frame.compressed => {
                 return partial::inflate(data, piece, self.limits.message).map(Some);
             }
-            Data::Text if whole => {
-                let text = simdutf8::basic::from_utf8(piece).map_err(|_| ProtocolError::InvalidUtf8)?;
-                return Ok(Some(Incoming::Text(Cow::Borrowed(text))));
-            }
-            Data::Binary if whole => {
-                return Ok(Some(Incoming::Binary(Cow::Borrowed(piece))));
-            }
+            Data::Text | Data::Binary if whole => return incoming(data, piece).map(Some),
             _ => {}
         }
         let begin = || if frame.compressed { Partial::compressed(data) } else { Partial::new(data) };
@@ -281,6 +287,17 @@ impl Decoder {
         // A control frame has ended before the message does.
         let message = self.unfinished.take().and_then(|unfinished| unfinished.message);
         message.map(|message| message.finish(self.limits.message)).transpose()
+    }
+}
+
+/// A whole message; `data` is the kind of its first frame.
+fn incoming(data: Data, payload: &[u8]) -> Result<Incoming<'_>, ProtocolError> {
+    match data {
+        Data::Text => match simdutf8::basic::from_utf8(payload) {
+            Ok(text) => Ok(Incoming::Text(Cow::Borrowed(text))),
+            Err(_) => Err(ProtocolError::InvalidUtf8),
+        },
+        _ => Ok(Incoming::Binary(Cow::Borrowed(payload))),
     }
 }
 

@@ -114,8 +114,27 @@ fn put_payload(header: FrameHeader, payload: &[u8], out: &mut BytesMut) {
     }
 }
 
+/// Appends a header. Not by tungstenite's, which writes piece by piece to whatever may fail.
 fn write(header: FrameHeader, len: usize, out: &mut BytesMut) {
-    header.format(len as u64, &mut out.writer()).expect("a BytesMut takes every byte");
+    let FrameHeader { is_final, rsv1, rsv2, rsv3, opcode, mask } = header;
+    let bits = [(is_final, 0x80), (rsv1, 0x40), (rsv2, 0x20), (rsv3, 0x10)];
+    let first =
+        bits.into_iter().fold(u8::from(opcode), |byte, (set, bit)| if set { byte | bit } else { byte });
+    let masked = if mask.is_some() { 0x80 } else { 0 };
+    match len {
+        ..126 => out.put_slice(&[first, masked | len as u8]),
+        126..=0xffff => {
+            let [a, b] = (len as u16).to_be_bytes();
+            out.put_slice(&[first, masked | 126, a, b]);
+        }
+        _ => {
+            out.put_slice(&[first, masked | 127]);
+            out.put_u64(len as u64);
+        }
+    }
+    if let Some(key) = mask {
+        out.put_slice(&key);
+    }
 }
 
 /// The longest prefix of at most `max` bytes which ends between two characters.

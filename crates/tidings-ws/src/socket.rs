@@ -226,14 +226,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Socket<S> {
         let shared = this.wakers.wait(Half::Reader, cx.waker());
         let cx = &mut Context::from_waker(shared.as_ref().unwrap_or(cx.waker()));
         loop {
-            let at_hand = this.has_more() && this.closing.phase() == Phase::Open;
             // What is answered to messages of one read may go out at once.
-            if !at_hand {
+            let at_hand = this.has_more() && this.closing.phase() == Phase::Open;
+            if !at_hand && !this.is_quiet() {
                 this.write_on(cx);
-            }
-            this.poll_timer(cx);
-            if this.closing.phase() == Phase::Done {
-                return Poll::Ready(this.failure.take().map(Err));
+                this.poll_timer(cx);
+                if this.closing.phase() == Phase::Done {
+                    return Poll::Ready(this.failure.take().map(Err));
+                }
             }
             let message = if this.has_more() { this.next_at_hand() } else { ready!(this.poll_read(cx)) };
             if let Some(message) = message {

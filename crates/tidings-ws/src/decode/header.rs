@@ -41,6 +41,45 @@ pub(super) struct Begun {
     pub(super) compressed: bool,
 }
 
+/// A data message in one frame, all of it at the front of `input`, not compressed and not over the limits: its kind,
+/// and its payload unmasked. It is what nearly all messages are, and is known by looking once; anything else, right or
+/// wrong, is left as it is for [`Head::read`].
+///
+/// To be asked between messages only.
+#[inline]
+pub(super) fn whole<'a>(
+    input: &mut &'a mut [u8],
+    role: Role,
+    limits: Limits,
+) -> Option<(Data, &'a mut [u8])> {
+    let (&[first, second], _) = input.split_first_chunk()?;
+    let data = match first {
+        TEXT => Data::Text,
+        BINARY => Data::Binary,
+        _ => return None,
+    };
+    let masked = role == Role::Server;
+    let (start, len) = match usize::from(second ^ if masked { MASK } else { 0 }) {
+        len @ ..126 => (2, len),
+        126 => match u16::from_be_bytes(*input.get(2..)?.first_chunk()?) {
+            // More bytes than it needs: an error.
+            ..126 => return None,
+            len => (4, usize::from(len)),
+        },
+        _ => return None,
+    };
+    let start = if masked { start + size_of::<mask::Key>() } else { start };
+    if len > limits.frame.min(limits.message) || input.len() < start + len {
+        return None;
+    }
+    let message = take(input, start + len);
+    let (head, payload) = message.split_at_mut(start);
+    if masked && let Some(key) = head.last_chunk() {
+        let _ = mask::apply(payload, *key);
+    }
+    Some((data, payload))
+}
+
 /// The bytes of a header that did not come at once. Of no use once the header is read.
 #[derive(Debug, Default)]
 pub(super) struct Head {
@@ -49,6 +88,11 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Whether no byte of the header has come yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Takes a header off the front of `input`, or all of the input if it ends inside the header.
     pub(super) fn read(
         &mut self,
@@ -167,6 +211,9 @@ impl Rules {
 }
 
 const FIN: u8 = 0x80;
+/// The first bytes of whole messages that are not compressed.
+const TEXT: u8 = FIN | 1;
+const BINARY: u8 = FIN | 2;
 /// RSV1 to RSV3.
 const RESERVED: u8 = 0x70;
 const RSV1: u8 = 0x40;

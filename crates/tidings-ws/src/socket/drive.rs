@@ -63,6 +63,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         self.wakers.wake();
     }
 
+    /// Whether there is nothing to be done but to read, as mostly.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.closing.phase() == Phase::Open && self.out.is_empty() && self.pong.is_none() && !self.unflushed
+    }
+
     /// The connection is gone.
     fn end(&mut self, failure: SocketError) {
         // Whoever closes wants the end, in whatever way it comes.

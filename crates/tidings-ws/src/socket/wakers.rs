@@ -30,9 +30,16 @@ pub(super) enum Half {
 
 impl Wakers {
     /// A half is about to wait. Gives the waker to wait with, if not its own.
+    #[inline]
     pub(super) fn wait(&mut self, half: Half, waker: &Waker) -> Option<Waker> {
         match self {
-            Self::One(one) if one.will_wake(waker) => return None,
+            Self::One(one) if one.will_wake(waker) => None,
+            _ => self.wait_anew(half, waker),
+        }
+    }
+
+    fn wait_anew(&mut self, half: Half, waker: &Waker) -> Option<Waker> {
+        match self {
             Self::None => {
                 *self = Self::One(waker.clone());
                 return None;

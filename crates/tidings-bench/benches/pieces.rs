@@ -132,7 +132,7 @@ fn hub(rooms: usize) -> Hub {
 }
 
 async fn session(hub: &Hub, rooms: impl Iterator<Item = String>) -> Session {
-    let mut session = hub.attach(Arc::new(Plain), Identity::default());
+    let mut session = hub.attach(Arc::new(Plain), Identity::default(), None).expect("not crowded");
     for room in rooms {
         session.join(name(&room), From::Now).await.expect("an open gate");
     }

@@ -99,6 +99,17 @@ impl CommandError {
 }
 
 impl Command {
+    /// What comes back in the answer.
+    pub fn reference(&self) -> Option<u64> {
+        match self {
+            Self::Join { reference, .. }
+            | Self::Leave { reference, .. }
+            | Self::Publish { reference, .. }
+            | Self::Call { reference, .. }
+            | Self::Ping { reference } => *reference,
+        }
+    }
+
     /// Reads one command from JSON text.
     ///
     /// # Errors

@@ -3,24 +3,25 @@
 mod builder;
 mod call;
 mod deliver;
+mod quotas;
 mod room;
 mod run;
+mod sessions;
 
 pub use builder::HubBuilder;
 pub use call::CallError;
 pub(crate) use room::{Membership, Room, jitter};
 pub(crate) use run::{Run, Runs};
+pub use sessions::Crowded;
 
 use crate::{
-    CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice, Position,
-    PublishError, RoomName, Session, Subscription, Transport, Wheel,
+    Address, CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice,
+    Position, PublishError, RoomName, Session, Subscription, Transport, Wheel,
     broker::{Broker, Publish},
     gate::Decision,
     policy::Rules,
-    session::Mailbox,
     sync::Mutex,
 };
-use slab::Slab;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -55,7 +56,8 @@ pub(crate) struct Node {
     pub(crate) reads: Arc<Semaphore>,
     rules: Rules,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
-    sessions: Mutex<Sessions>,
+    sessions: Mutex<sessions::Sessions>,
+    pub(crate) quotas: quotas::Quotas,
     /// Told when the last session has gone.
     vacant: Notify,
     calls: call::Calls,
@@ -68,15 +70,6 @@ pub(crate) struct Node {
     background: Mutex<Option<(Handle, JoinHandle<()>)>>,
 }
 
-#[derive(Default)]
-struct Sessions {
-    all: Slab<Arc<Mailbox>>,
-    /// Those of clients.
-    outside: usize,
-    /// What a new session is told at once.
-    closing: Option<CloseReason>,
-}
-
 /// How much of what a hub holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -87,6 +80,9 @@ pub struct Stats {
     pub rooms: usize,
     /// Memberships: sessions in rooms, each room counted.
     pub members: usize,
+    /// Slow episodes so far: how often a session that had everything of a room has fallen off what the node holds of it, or
+    /// a client was given up that took nothing.
+    pub slow: u64,
 }
 
 impl Hub {
@@ -146,22 +142,47 @@ impl Hub {
         self.node.calls.set(method, handler);
     }
 
-    /// Begins a session for a client that the gate has let in. Must be called within a tokio runtime.
-    pub fn attach(&self, transport: Arc<dyn Transport>, identity: Identity) -> Session {
+    /// Begins a session for a client that the gate has let in, at an address, where it has one that counts. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// If there are as many sessions as there may be.
+    pub fn attach(
+        &self,
+        transport: Arc<dyn Transport>,
+        identity: Identity,
+        address: Option<Address>,
+    ) -> Result<Session, Crowded> {
         self.node.start(&Handle::current());
-        Session::new(Arc::clone(&self.node), transport, Some(identity))
+        Session::new(Arc::clone(&self.node), transport, Some(identity), address)
     }
 
     /// A session that is asked at no gate: the application's own.
-    pub(crate) fn attach_inside(&self, transport: Arc<dyn Transport>) -> Session {
+    pub(crate) fn attach_inside(&self, transport: Arc<dyn Transport>) -> Result<Session, Crowded> {
         self.node.start(&Handle::current());
-        Session::new(Arc::clone(&self.node), transport, None)
+        Session::new(Arc::clone(&self.node), transport, None, None)
     }
 
-    /// Does a command of a client that has no stream, and answers it.
-    pub fn perform(&self, who: Identity, command: Command) -> impl Future<Output = Notice> + Send + use<> {
+    /// Does a command of a client that has no stream, unless its user or its address has asked too often, and answers it.
+    pub fn perform(
+        &self,
+        who: Identity,
+        address: Option<Address>,
+        command: Command,
+    ) -> impl Future<Output = Notice> + Send + use<> {
         self.node.start_if_possible();
-        crate::session::perform(Arc::clone(&self.node), Some(who), command)
+        let node = Arc::clone(&self.node);
+        async move {
+            match node.quotas.ask(None, &who, address) {
+                Ok(()) => crate::session::perform(node, Some(who), command).await,
+                Err(over) => over.notice(command.reference()),
+            }
+        }
+    }
+
+    /// Counts a request of an address, and answers whether it has not made too many ([`Limits::address_requests`]).
+    pub fn takes_request(&self, address: Option<Address>) -> bool {
+        address.is_none_or(|address| self.node.quotas.request(address))
     }
 
     /// Resolves when no client has a session. Subscriptions from within the process do not count.
@@ -211,6 +232,7 @@ impl Hub {
             *stats.sessions.entry(mailbox.transport().name()).or_default() += 1;
         }
         let rooms: Vec<_> = self.node.rooms.lock().values().cloned().collect();
+        stats.slow = self.node.quotas.slow();
         stats.rooms = rooms.len();
         stats.members = rooms.iter().map(|room| room.members()).sum();
         stats
@@ -256,24 +278,6 @@ impl Node {
 
     pub(crate) fn calls(&self) -> &call::Calls {
         &self.calls
-    }
-
-    pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>, outside: bool) -> usize {
-        let mut sessions = self.sessions.lock();
-        sessions.outside += usize::from(outside);
-        if let Some(reason) = sessions.closing {
-            mailbox.close(reason);
-        }
-        sessions.all.insert(mailbox)
-    }
-
-    pub(crate) fn dismiss(&self, session: usize, outside: bool) {
-        let mut sessions = self.sessions.lock();
-        sessions.all.try_remove(session);
-        sessions.outside -= usize::from(outside);
-        if sessions.outside == 0 {
-            self.vacant.notify_waiters();
-        }
     }
 
     /// Runs `task` to its end: at once if it does not have to wait, else in the background, because whoever

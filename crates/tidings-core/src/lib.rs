@@ -19,6 +19,7 @@
 //! # Ok(()) }
 //! ```
 
+mod address;
 pub mod broker;
 mod command;
 mod cursor;
@@ -33,6 +34,7 @@ mod name;
 mod notice;
 mod policy;
 mod position;
+mod rate;
 pub mod reader;
 pub mod ring;
 mod session;
@@ -42,19 +44,21 @@ mod sync;
 mod transport;
 mod wheel;
 
+pub use address::Address;
 pub use broker::{Broker, MemoryBroker};
 pub use command::{Command, CommandError};
 pub use cursor::{Cursor, CursorError, From};
 pub use encode::{Encoder, EncodingId, Json};
 pub use event::{Event, EventError};
 pub use gate::{Denied, Gate, Identity};
-pub use hub::{CallError, Hub, HubBuilder, Stats};
+pub use hub::{CallError, Crowded, Hub, HubBuilder, Stats};
 pub use limits::Limits;
 pub use message::{Content, Message};
 pub use name::{EventName, NameError, RoomName};
 pub use notice::{CloseReason, GapReason, HelloLimits, Notice};
-pub use policy::{Kind, Retention, Rooms};
+pub use policy::{Kind, Retention, Rooms, Slow};
 pub use position::{Position, PositionError};
+pub use rate::{Buckets, Rate};
 pub use session::{Batch, JoinError, Joined, Outlet, PublishError, Session, Step};
 pub use subscribe::{Received, Subscription};
 pub use transport::{Standing, Transport};

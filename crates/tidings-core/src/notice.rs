@@ -139,6 +139,8 @@ pub enum CloseReason {
     Expired,
     /// Too slow.
     Slow,
+    /// It went on asking for more than it may.
+    Rate,
     /// The hub is gone.
     Gone,
 }
@@ -150,6 +152,7 @@ impl CloseReason {
         match self {
             Self::Drain => Some([500, 5_000]),
             Self::Slow => Some([5_000, 15_000]),
+            Self::Rate => Some([10_000, 30_000]),
             Self::Expired | Self::Gone => None,
         }
     }
@@ -201,6 +204,7 @@ impl fmt::Display for CloseReason {
             Self::Drain => "drain",
             Self::Expired => "expired",
             Self::Slow => "slow",
+            Self::Rate => "rate",
             Self::Gone => "gone",
         })
     }

@@ -9,6 +9,28 @@ use std::time::Duration;
 pub struct Rooms {
     kind: Kind,
     retention: Retention,
+    slow: Slow,
+}
+
+/// What becomes of a subscriber that had everything and then read more slowly than the history passes: the recent
+/// messages that the node holds (the room's, and 1 024 at most) no longer reach back to where it stands.
+///
+/// It holds in rooms with a history of more than the newest event. In the others there is nothing to catch up with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Slow {
+    /// It reads on in the broker's history at its own pace, and is told of a gap only where that has gone, too: for chats and
+    /// feeds.
+    #[default]
+    Backfill,
+    /// It is told of a gap, and goes on with what the node holds: for logs and telemetry, where nobody should read the
+    /// history for its sake.
+    Gap,
+    /// It is told of a gap, and goes on with the newest event alone: for dashboards.
+    Latest,
+    /// Its session ends with [`CloseReason::Slow`](crate::CloseReason), and it comes back, with its cursor, after some seconds:
+    /// for what must be read in full, or not by this client.
+    Disconnect,
 }
 
 /// The kinds of rooms.
@@ -42,6 +64,7 @@ impl Rooms {
         Self {
             kind: Kind::Log,
             retention: Retention { count: count.max(1), bytes: DEFAULT_BYTES, age: age.min(MAX_AGE) },
+            slow: Slow::default(),
         }
     }
 
@@ -60,6 +83,18 @@ impl Rooms {
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.retention.bytes = bytes;
         self
+    }
+
+    /// Sets what becomes of slow subscribers; [`Slow::Backfill`] unless set.
+    #[must_use]
+    pub fn slow(mut self, slow: Slow) -> Self {
+        self.slow = slow;
+        self
+    }
+
+    /// What becomes of slow subscribers.
+    pub fn slow_policy(&self) -> Slow {
+        self.slow
     }
 
     /// The kind.

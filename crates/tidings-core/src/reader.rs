@@ -2,7 +2,7 @@
 //! gaps.
 
 use crate::{
-    From, GapReason, Kind, Message, Position,
+    From, GapReason, Kind, Message, Position, Slow,
     broker::{ReadFrom, Slice},
     ring::{Place, Ring},
 };
@@ -20,8 +20,7 @@ pub struct Reader {
     cursor: Position,
     /// Boxed, because there are as many readers as members, and one that has everything has nothing under way.
     pending: Option<Box<Pending>>,
-    /// Whether it had caught up with the room once; if it falls off the history then, it was too slow.
-    live: bool,
+    pace: Pace,
     end: End,
 }
 
@@ -35,6 +34,17 @@ struct Pending {
     taken: SmallVec<[Arc<Message>; 2]>,
     /// The cursor and the head of the ring when the reader was found to be ahead of it, and asked the history.
     ahead: Option<(Position, Position)>,
+}
+
+/// How a reader keeps up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// It has not had everything yet.
+    Catching,
+    /// It had, the last time or the one before; if it falls off the history then, it is too slow.
+    Live,
+    /// It has fallen off what the ring holds, and has not had everything since.
+    Slow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +85,8 @@ pub enum Fill {
     Nothing,
     /// The ring cannot say; this range read can.
     Read(ReadFrom),
+    /// The reader was too slow, and is not to go on.
+    TooSlow,
 }
 
 impl Reader {
@@ -98,7 +110,8 @@ impl Reader {
 
     /// A reader that begins with the answer to a range read.
     pub fn begin_with(kind: Kind, read: ReadFrom, slice: Slice, bytes: usize) -> Self {
-        let mut reader = Self { kind, cursor: slice.start, pending: None, live: false, end: End::No };
+        let mut reader =
+            Self { kind, cursor: slice.start, pending: None, pace: Pace::Catching, end: End::No };
         if let ReadFrom::After(cursor) = read {
             reader.cursor = cursor;
         }
@@ -109,19 +122,19 @@ impl Reader {
     fn at(kind: Kind, cursor: Position, ring: &Ring) -> Self {
         let ended = cursor == ring.head() && ring.newest().is_some_and(|newest| newest.event().is_last());
         let end = if ended { End::Due } else { End::No };
-        Self { kind, cursor, pending: None, live: false, end }
+        Self { kind, cursor, pending: None, pace: Pace::Catching, end }
     }
 
     /// A reader that had everything up to `cursor`.
     pub(crate) fn standing(kind: Kind, cursor: Position) -> Self {
-        Self { kind, cursor, pending: None, live: true, end: End::No }
+        Self { kind, cursor, pending: None, pace: Pace::Live, end: End::No }
     }
 
     /// Whether it has everything there was when it last looked, so that [`standing`](Self::standing) at its cursor
     /// would be the same.
     pub(crate) fn is_standing(&self) -> bool {
         let nothing = self.pending.as_ref().is_none_or(|pending| pending.is_empty());
-        self.live && nothing && self.end != End::Due
+        self.pace == Pace::Live && nothing && self.end != End::Due
     }
 
     /// Others have given, in its place, everything up to `cursor`.
@@ -135,6 +148,12 @@ impl Reader {
     /// After the last message or gap that was given.
     pub fn cursor(&self) -> Position {
         self.cursor
+    }
+
+    /// Whether it had everything once, has fallen off what the ring holds, and has not had everything since: one slow
+    /// episode, however long.
+    pub fn is_slow(&self) -> bool {
+        self.pace == Pace::Slow
     }
 
     /// Whether the next thing given is a gap.
@@ -180,13 +199,18 @@ impl Reader {
     }
 
     /// Takes what the ring has after the cursor, up to a few messages and about `bytes` of them. Must be called
-    /// when there is nothing left to give.
-    pub fn fill(&mut self, ring: &Ring, bytes: usize) -> Fill {
+    /// when there is nothing left to give. `slow` is for a reader that had everything and has fallen off the ring.
+    pub fn fill(&mut self, ring: &Ring, bytes: usize, slow: Slow) -> Fill {
         if self.has_something() || self.end == End::Due {
             return Fill::Some;
         }
         let newest = ring.len().saturating_sub(1);
-        let from = match (self.kind, ring.locate(self.cursor)) {
+        let place = ring.locate(self.cursor);
+        if (self.kind, place, self.pace) == (Kind::Log, Place::Older, Pace::Live) {
+            self.pace = Pace::Slow;
+        }
+        let mut gap = None;
+        let from = match (self.kind, place) {
             // It has been on a node that was ahead of this one, and waits, for it never goes back; or the history
             // was cut short behind it. The broker knows, and is asked once for each head.
             (_, Place::Newer) => {
@@ -202,6 +226,15 @@ impl Reader {
             (Kind::Ephemeral, Place::Older | Place::Foreign) => 0,
             (Kind::Latest, Place::At(at)) => at.max(newest),
             (Kind::Latest, Place::Older) => newest,
+            (Kind::Log, Place::Older) if self.pace == Pace::Slow && slow != Slow::Backfill => {
+                let at = match slow {
+                    Slow::Disconnect => return Fill::TooSlow,
+                    Slow::Latest => newest,
+                    Slow::Gap | Slow::Backfill => 0,
+                };
+                gap = Some((GapReason::Slow, ring.before(at)));
+                at
+            }
             (_, Place::Older | Place::Foreign) => return Fill::Read(ReadFrom::After(self.cursor)),
         };
         let mut taken = SmallVec::new();
@@ -213,14 +246,14 @@ impl Reader {
                 break;
             }
         }
-        if taken.is_empty() {
-            self.live = true;
+        if taken.is_empty() && gap.is_none() {
+            self.pace = Pace::Live;
             self.pending = None;
             return Fill::Nothing;
         }
         taken.reverse();
         let pending = self.pending.get_or_insert_default();
-        (pending.taken, pending.ahead) = (taken, None);
+        (pending.gap, pending.taken, pending.ahead) = (gap, taken, None);
         Fill::Some
     }
 
@@ -256,7 +289,7 @@ impl Reader {
         let reason = match (self.kind, trimmed) {
             // Skipping to the newest value is what such a room is for; one that keeps nothing promises nothing.
             (Kind::Latest, true) | (Kind::Ephemeral, _) => return None,
-            (_, true) if self.live => GapReason::Slow,
+            (_, true) if self.pace != Pace::Catching => GapReason::Slow,
             (_, true) => GapReason::Trimmed,
             (_, false) => GapReason::Epoch,
         };

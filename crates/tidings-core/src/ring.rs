@@ -142,7 +142,7 @@ impl Ring {
             ReadFrom::Start => (self.base, 0),
             ReadFrom::Tail => {
                 let at = self.entries.len().saturating_sub(limit);
-                (at.checked_sub(1).map_or(self.base, |last| self.entries[last].message.position()), at)
+                (self.before(at), at)
             }
             ReadFrom::After(cursor) => match self.locate(cursor) {
                 Place::At(at) => (cursor, at),
@@ -171,6 +171,12 @@ impl Ring {
             Ok(at) if self.entries[at].message.position() == cursor => Place::At(at + 1),
             _ => Place::Foreign,
         }
+    }
+
+    /// The position before the message at index `at`.
+    pub fn before(&self, at: usize) -> Position {
+        let last = at.checked_sub(1).and_then(|last| self.entries.get(last));
+        last.map_or(self.base, |entry| entry.message.position())
     }
 
     /// The messages from index `from` on, oldest first.

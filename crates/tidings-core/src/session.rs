@@ -17,7 +17,8 @@ pub use work::{JoinError, Joined, PublishError};
 
 use crate::reader::Reader;
 use crate::{
-    CloseReason, Command, CommandError, From, Identity, Limits, Notice, RoomName, Transport, hub::Node,
+    Address, CloseReason, Command, CommandError, From, Identity, Limits, Notice, RoomName, Transport,
+    hub::{Crowded, Node},
     transport::Standing,
 };
 use agenda::Agenda;
@@ -49,10 +50,15 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(node: Arc<Node>, transport: Arc<dyn Transport>, identity: Option<Identity>) -> Self {
-        let mailbox = Arc::new(Mailbox::new(transport));
-        let key = node.enroll(Arc::clone(&mailbox), identity.is_some());
-        Self {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        transport: Arc<dyn Transport>,
+        identity: Option<Identity>,
+        address: Option<Address>,
+    ) -> Result<Self, Crowded> {
+        let mailbox = Arc::new(Mailbox::new(transport, address, node.serial()));
+        let key = node.enroll(Arc::clone(&mailbox), identity.as_ref())?;
+        Ok(Self {
             node,
             mailbox,
             key,
@@ -61,7 +67,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             agenda: Agenda::default(),
             ended: None,
-        }
+        })
     }
 
     /// Enters a room, and says so in the session's own stream before the first message. In a room where the
@@ -110,6 +116,9 @@ impl Session {
     /// If the session is not [idle](Self::is_idle).
     pub fn receive(&mut self, command: Command) {
         assert!(self.is_idle(), "a session takes a command when it is idle");
+        if !self.may_ask(command.reference()) {
+            return;
+        }
         match command {
             Command::Join { reference, room, from } => self.receive_join(reference, room, from),
             Command::Leave { reference, room } => {
@@ -124,13 +133,27 @@ impl Session {
         }
     }
 
+    /// Whether the client has not asked too often; if it has, it is told so, and if it goes on, the session ends.
+    fn may_ask(&mut self, reference: Option<u64>) -> bool {
+        let Some(who) = &self.identity else { return true };
+        let asked = self.node.quotas.ask(Some(self.mailbox.serial()), who, self.mailbox.address());
+        let Err(over) = asked else { return true };
+        self.agenda.say(over.notice(reference));
+        if self.node.quotas.refuse(self.mailbox.serial()) {
+            self.mailbox.close(CloseReason::Rate);
+        }
+        false
+    }
+
     /// Tells the client that what it sent was no command. The session goes on.
     ///
     /// # Panics
     /// If the session is not [idle](Self::is_idle).
     pub fn refuse(&mut self, error: CommandError) {
         assert!(self.is_idle(), "a session takes a command when it is idle");
-        self.agenda.say(error.into());
+        if self.may_ask(error.reference) {
+            self.agenda.say(error.into());
+        }
     }
 
     /// Whether the client has been told of every room it is in that it has ended.
@@ -226,6 +249,11 @@ impl Session {
         closing.map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Counts the client as slow, and tells the log: it takes nothing of what is sent, for so long that it is given up.
+    pub fn note_stalled(&self) {
+        self.node.note_stalled(&self.mailbox);
+    }
+
     fn put(&self, item: &Item, batch: &mut Batch) {
         match item {
             Item::Message(message) => {
@@ -259,7 +287,7 @@ impl Session {
                 continue;
             }
             if let Some(&key) = todo.ready.front() {
-                match self.subscriptions.next(key, &self.node) {
+                match self.subscriptions.next(key, &self.node, &self.mailbox) {
                     Next::Item(item) => {
                         todo.outbox.extend(self.subscriptions.take_end(key));
                         return Poll::Ready(Ok(item));
@@ -347,7 +375,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.node.dismiss(self.key, self.identity.is_some());
+        self.node.dismiss(self.key, self.identity.as_ref());
     }
 }
 

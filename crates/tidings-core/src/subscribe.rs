@@ -36,7 +36,7 @@ pub enum Received {
 
 impl Subscription {
     pub(crate) async fn new(hub: &Hub, room: RoomName, from: From) -> Result<Self, JoinError> {
-        let mut session = hub.attach_inside(Arc::new(Inside));
+        let mut session = hub.attach_inside(Arc::new(Inside)).map_err(|_| JoinError::Full)?;
         let joined = session.join(room, from).await?;
         Ok(Self { session, cursor: joined.cursor })
     }

@@ -50,7 +50,7 @@ fn hub() -> Hub {
 
 /// A member that is written to as an idle connection is.
 async fn member(hub: &Hub, room: &str, outlet: &Arc<Counter>) -> Session {
-    let mut session = hub.attach(Arc::new(Plain), Identity::default());
+    let mut session = hub.attach(Arc::new(Plain), Identity::default(), None).expect("not crowded");
     session.join(room.try_into().expect("a name"), From::Now).await.expect("an open gate");
     let mut batch = Batch::new(1 << 10);
     let nothing = poll_fn(|cx| Poll::Ready(session.poll_batch(cx, &mut batch).is_pending())).await;

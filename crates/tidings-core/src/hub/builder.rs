@@ -1,6 +1,6 @@
 //! Building a hub, with the one decision that cannot be skipped.
 
-use super::{Hub, Node, call::Calls, deliver::Dirty};
+use super::{Hub, Node, call::Calls, deliver::Dirty, quotas::Quotas};
 use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, Wheel, policy::Rules};
 use std::{
     fmt,
@@ -87,6 +87,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             reads: Arc::new(Semaphore::new(READS)),
             rooms: Default::default(),
             sessions: Default::default(),
+            quotas: Quotas::new(&limits),
             vacant: Default::default(),
             calls: Calls::default(),
             dirty: Arc::new(Dirty::default()),

@@ -151,12 +151,8 @@ impl Node {
             }
         }
         kept.iter().for_each(|room| room.trim(now));
-        {
-            let sessions = &mut self.sessions.lock().all;
-            if surplus(sessions.capacity(), sessions.len(), KEPT).is_some() {
-                sessions.shrink_to_fit();
-            }
-        }
+        self.sessions.lock().shrink(KEPT);
+        self.quotas.tidy();
         self.unwatch(&ended);
         if let Some(every) = self.broker.check_every() {
             kept.into_iter().filter(|room| room.check(now, every)).for_each(|room| self.resync(room));

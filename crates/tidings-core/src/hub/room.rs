@@ -179,7 +179,7 @@ impl Room {
     }
 
     pub(crate) fn fill(&self, reader: &mut Reader, bytes: usize) -> Fill {
-        reader.fill(self.state.lock().replica.ring(), bytes)
+        reader.fill(self.state.lock().replica.ring(), bytes, self.rooms.slow_policy())
     }
 
     /// Brings the replica up to date, however long it takes, unless the room ends before.

@@ -71,8 +71,8 @@ fn make(room: &Room, from: Position, encoder: &dyn Encoder, limit: usize) -> Run
         match room.fill(&mut reader, limit) {
             Fill::Some => {}
             Fill::Nothing if forms.is_empty() => return Run::Nothing,
-            Fill::Read(_) if forms.is_empty() => return Run::Session,
-            Fill::Nothing | Fill::Read(_) => break,
+            Fill::Read(_) | Fill::TooSlow if forms.is_empty() => return Run::Session,
+            Fill::Nothing | Fill::Read(_) | Fill::TooSlow => break,
         }
     }
     let bytes = match &mut forms[..] {

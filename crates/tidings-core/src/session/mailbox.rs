@@ -1,7 +1,7 @@
 //! What rooms tell a session: that there is something to read, never what.
 
 use super::direct::{Direct, Outlet};
-use crate::{CloseReason, Position, Transport, hub::Runs, sync::Mutex};
+use crate::{Address, CloseReason, Position, Transport, hub::Runs, sync::Mutex};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::{collections::VecDeque, fmt, sync::Arc, task::Waker};
@@ -12,6 +12,8 @@ pub(crate) struct Mailbox {
     direct: Direct,
     transport: Arc<dyn Transport>,
     state: Mutex<State>,
+    /// Where its client is.
+    address: Option<Address>,
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ struct State {
     ready: SmallVec<[u64; 2]>,
     waker: Option<Waker>,
     close: Option<CloseReason>,
+    /// No session of its node has had the same lately. It stands here because here is a place for it.
+    serial: u32,
 }
 
 /// What had been told.
@@ -30,8 +34,17 @@ pub(crate) struct Told {
 }
 
 impl Mailbox {
-    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { direct: Direct::default(), transport, state: Mutex::default() }
+    pub(crate) fn new(transport: Arc<dyn Transport>, address: Option<Address>, serial: u32) -> Self {
+        let state = State { serial, ..State::default() };
+        Self { direct: Direct::default(), transport, state: Mutex::new(state), address }
+    }
+
+    pub(crate) fn address(&self) -> Option<Address> {
+        self.address
+    }
+
+    pub(crate) fn serial(&self) -> u32 {
+        self.state.lock().serial
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
@@ -99,7 +112,7 @@ impl Mailbox {
     /// Takes what was told; if nothing, `waker` is woken at the next word. The reason to close stays.
     pub(crate) fn take(&self, ready: &mut VecDeque<usize>, waker: &Waker) -> Told {
         let mut state = self.state.lock();
-        let State { ready: bits, waker: stored, close } = &mut *state;
+        let State { ready: bits, waker: stored, close, .. } = &mut *state;
         let before = ready.len();
         for (word, bits) in bits.iter_mut().enumerate() {
             while *bits != 0 {

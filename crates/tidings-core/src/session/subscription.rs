@@ -1,12 +1,13 @@
 //! A session's cursors.
 
 use super::{
+    Mailbox,
     agenda::Todo,
     task::Task,
     work::{Entered, Joined},
 };
 use crate::{
-    Cursor, Message, Notice, Position, RoomName,
+    CloseReason, Cursor, Message, Notice, Position, RoomName,
     broker::{ReadFrom, Slice},
     hub::{Membership, Node, jitter},
     reader::{Fill, Given, Reader},
@@ -163,9 +164,9 @@ impl Subscriptions {
         (self.rooms().cloned().collect(), Cursor::new(positions.collect()))
     }
 
-    pub(super) fn next(&mut self, key: usize, node: &Arc<Node>) -> Next {
+    pub(super) fn next(&mut self, key: usize, node: &Arc<Node>, mailbox: &Mailbox) -> Next {
         let Some(Some(subscription)) = self.slots.get_mut(key) else { return Next::Nothing };
-        subscription.next(node)
+        subscription.next(node, mailbox)
     }
 
     /// The word that a room has ended, right after its last message: the two go out together, or a cursor between
@@ -206,7 +207,7 @@ impl Subscriptions {
 }
 
 impl Subscription {
-    fn next(&mut self, node: &Arc<Node>) -> Next {
+    fn next(&mut self, node: &Arc<Node>, mailbox: &Mailbox) -> Next {
         if self.read.is_some() {
             return Next::Nothing;
         }
@@ -220,7 +221,16 @@ impl Subscription {
             Some(Given::End { id }) => return Next::Item(Item::Notice(Notice::End { room: name(), id })),
             None => {}
         }
-        match room.fill(&mut self.reader, node.limits.batch) {
+        let was_slow = self.reader.is_slow();
+        let fill = room.fill(&mut self.reader, node.limits.batch);
+        if self.reader.is_slow() && !was_slow {
+            node.note_slow(mailbox, room);
+        }
+        match fill {
+            Fill::TooSlow => {
+                mailbox.close(CloseReason::Slow);
+                Next::Nothing
+            }
             Fill::Some => Next::Turn,
             Fill::Nothing => Next::Nothing,
             Fill::Read(from) => {

@@ -38,7 +38,7 @@ fn batch(session: &mut Session) -> Vec<String> {
 async fn a_room_of_which_a_client_is_far_behind_does_not_hold_up_another() {
     let rooms = Rooms::log(100_000, Duration::from_secs(600));
     let hub = Hub::builder().gate(gate::open()).rooms("*", rooms).build();
-    let mut session = hub.attach(Arc::new(Plain), Identity::anonymous());
+    let mut session = hub.attach(Arc::new(Plain), Identity::anonymous(), None).unwrap();
     for name in ["busy", "quiet"] {
         session.join(room(name), From::Now).await.unwrap();
     }
@@ -69,7 +69,7 @@ async fn a_room_of_which_a_client_is_far_behind_does_not_hold_up_another() {
 fn an_idle_session_is_small() {
     let sizes = [
         ("the session", size_of::<Session>(), 120),
-        ("what it has lent and is told", size_of::<Mailbox>(), 152),
+        ("what it has lent and is told", size_of::<Mailbox>(), 160),
         ("its place in a room", Subscriptions::SLOT, 56),
         ("its alarm", size_of::<crate::Alarm>(), 40),
     ];

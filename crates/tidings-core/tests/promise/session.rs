@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{collections::VecDeque, sync::Arc};
 use tidings_core::{
-    From, GapReason, Kind, Message, Position,
+    From, GapReason, Kind, Message, Position, Slow,
     broker::{ReadFrom, Slice},
     reader::{Fill, Given, Reader},
     ring::Place,
@@ -43,6 +43,8 @@ pub(crate) struct Pace {
     pub(crate) bytes: usize,
     /// Messages of one range read.
     pub(crate) page: usize,
+    /// What becomes of it when it is too slow.
+    pub(crate) slow: Slow,
 }
 
 impl Session {
@@ -99,7 +101,7 @@ impl Session {
             });
             return true;
         }
-        match reader.fill(node.ring(), pace.bytes) {
+        match reader.fill(node.ring(), pace.bytes, pace.slow) {
             Fill::Some => true,
             Fill::Nothing => {
                 counts.ahead += u64::from(node.ring().locate(reader.cursor()) == Place::Newer);
@@ -109,6 +111,7 @@ impl Session {
                 self.read = Some(RangeRead::new(from));
                 true
             }
+            Fill::TooSlow => unreachable!("no policy of the model sends a reader away"),
         }
     }
 

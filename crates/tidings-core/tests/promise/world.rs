@@ -9,7 +9,7 @@ use crate::{
     session::{Pace, Session},
 };
 use std::time::Duration;
-use tidings_core::{From, Kind, Retention};
+use tidings_core::{From, Kind, Retention, Slow};
 use tokio::time::Instant;
 
 /// One run.
@@ -77,6 +77,7 @@ impl World {
                 wire: rng.between(1, 12),
                 bytes: rng.pick(&[1, 300, 1_000, 100_000]),
                 page: rng.between(1, 12),
+                slow: rng.pick(&[Slow::Backfill, Slow::Backfill, Slow::Gap, Slow::Latest]),
             },
             limit: rng.between(1, 16),
             failing: rng.pick(&[0, 5, 25]),

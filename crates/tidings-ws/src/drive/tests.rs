@@ -42,7 +42,7 @@ async fn upgraded(buffer: usize) -> (Io, DuplexStream) {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_and_ends_its_half_at_once_gets_what_is_under_way() {
     let hub = Hub::builder().gate(gate::open()).build();
-    let mut session = hub.attach(Ws::shared(None), Identity::anonymous());
+    let mut session = hub.attach(Ws::shared(None), Identity::anonymous(), None).unwrap();
     session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
     hub.publish("r", Event::json("n", &"x".repeat(8 << 10)).unwrap()).await.unwrap();
     // The client takes nothing yet, so all of it waits.
@@ -81,7 +81,7 @@ impl Wake for Woken {
 async fn a_peer_that_always_has_something_to_say_leaves_others_their_turn() {
     const PINGS: usize = 4 << 20;
     let hub = Hub::builder().gate(gate::open()).build();
-    let session = hub.attach(Ws::shared(None), Identity::anonymous());
+    let session = hub.attach(Ws::shared(None), Identity::anonymous(), None).unwrap();
     let (server, mut wire) = upgraded(PINGS).await;
     let mut connection = Connection::new(server, &[], session, &hub, false);
     let mut ping = BytesMut::new();
@@ -101,7 +101,7 @@ async fn a_peer_that_always_has_something_to_say_leaves_others_their_turn() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_answered_after_the_word_that_the_session_ends() {
     let hub = Hub::builder().gate(gate::open()).build();
-    let mut session = hub.attach(Ws::shared(None), Identity::anonymous());
+    let mut session = hub.attach(Ws::shared(None), Identity::anonymous(), None).unwrap();
     session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
     // The client takes nothing yet, and asks for more than is answered at once.
     let (server, mut wire) = upgraded(16).await;

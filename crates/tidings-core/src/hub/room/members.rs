@@ -101,7 +101,7 @@ mod tests {
             piece in 1..9_usize,
             steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..60),
         ) {
-            let mailbox = Arc::new(Mailbox::new(Arc::new(Silent)));
+            let mailbox = Arc::new(Mailbox::new(Arc::new(Silent), None, 0));
             let mut members = Members::default();
             let mut there = Vec::new();
             let come = |members: &mut Members, there: &mut Vec<(usize, usize)>, number| {

@@ -38,7 +38,7 @@ impl Transport for Pairs {
 }
 
 fn mailbox() -> Arc<Mailbox> {
-    Arc::new(Mailbox::new(Arc::new(Pairs)))
+    Arc::new(Mailbox::new(Arc::new(Pairs), None, 0))
 }
 
 fn at(offset: u64) -> crate::Position {

@@ -1,0 +1,142 @@
+//! The sessions of a node, and how many there may be.
+
+use super::Node;
+use crate::{Address, CloseReason, Identity, Limits, session::Mailbox, surplus::surplus};
+use slab::Slab;
+use std::{borrow::Borrow, collections::HashMap, hash::Hash, sync::Arc};
+
+/// The sessions of a node.
+#[derive(Default)]
+pub(super) struct Sessions {
+    pub(super) all: Slab<Arc<Mailbox>>,
+    /// Those of clients.
+    pub(super) outside: usize,
+    /// How many each address and each named user has; none has none.
+    addresses: HashMap<Address, usize>,
+    users: HashMap<Box<str>, usize>,
+    /// What a new session is told at once.
+    pub(super) closing: Option<CloseReason>,
+}
+
+/// Why a client is given no session: there are as many as a limit says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Crowded {
+    /// Those of the node ([`Limits::sessions`]).
+    #[error("the server has as many sessions as it takes")]
+    Node,
+    /// Those of an address ([`Limits::address_sessions`]).
+    #[error("there are {max} sessions from this address, and may be no more")]
+    Address {
+        /// The limit.
+        max: usize,
+    },
+    /// Those of a user ([`Limits::user_sessions`]).
+    #[error("this user has {max} sessions, and may have no more")]
+    User {
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl Crowded {
+    /// The code of the protocol.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Node => "busy",
+            Self::Address { .. } | Self::User { .. } => "too_many_sessions",
+        }
+    }
+}
+
+impl Sessions {
+    fn enroll(
+        &mut self,
+        mailbox: Arc<Mailbox>,
+        who: Option<&Identity>,
+        limits: &Limits,
+    ) -> Result<usize, Crowded> {
+        // The application's own are not counted.
+        if let Some(who) = who {
+            let (address, user) = (mailbox.address(), who.name());
+            let held = |count: Option<&usize>| count.copied().unwrap_or_default();
+            if self.outside >= limits.sessions {
+                return Err(Crowded::Node);
+            }
+            if address.is_some_and(|address| held(self.addresses.get(&address)) >= limits.address_sessions) {
+                return Err(Crowded::Address { max: limits.address_sessions });
+            }
+            if user.is_some_and(|user| held(self.users.get(user)) >= limits.user_sessions) {
+                return Err(Crowded::User { max: limits.user_sessions });
+            }
+            self.outside += 1;
+            if let Some(address) = address {
+                *self.addresses.entry(address).or_default() += 1;
+            }
+            if let Some(user) = user {
+                *self.users.entry(user.into()).or_default() += 1;
+            }
+        }
+        if let Some(reason) = self.closing {
+            mailbox.close(reason);
+        }
+        Ok(self.all.insert(mailbox))
+    }
+
+    fn dismiss(&mut self, session: usize, who: Option<&Identity>) {
+        let mailbox = self.all.try_remove(session);
+        let Some(who) = who else { return };
+        self.outside -= 1;
+        if let Some(address) = mailbox.and_then(|mailbox| mailbox.address()) {
+            take_one(&mut self.addresses, &address);
+        }
+        if let Some(user) = who.name() {
+            take_one(&mut self.users, user);
+        }
+    }
+
+    /// Gives back the place of those that have gone.
+    pub(super) fn shrink(&mut self, kept: usize) {
+        if surplus(self.all.capacity(), self.all.len(), kept).is_some() {
+            self.all.shrink_to_fit();
+        }
+        if let Some(enough) = surplus(self.addresses.capacity(), self.addresses.len(), kept) {
+            self.addresses.shrink_to(enough);
+        }
+        if let Some(enough) = surplus(self.users.capacity(), self.users.len(), kept) {
+            self.users.shrink_to(enough);
+        }
+    }
+}
+
+fn take_one<K, Q>(counts: &mut HashMap<K, usize>, key: &Q)
+where
+    K: Borrow<Q> + Hash + Eq,
+    Q: Hash + Eq + ?Sized,
+{
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>, who: Option<&Identity>) -> Result<usize, Crowded> {
+        let address = mailbox.address();
+        let enrolled = self.sessions.lock().enroll(mailbox, who, &self.limits);
+        if let Err(crowded) = enrolled {
+            self.quotas.note_crowded(crowded, address);
+        }
+        enrolled
+    }
+
+    pub(crate) fn dismiss(&self, session: usize, who: Option<&Identity>) {
+        let mut sessions = self.sessions.lock();
+        sessions.dismiss(session, who);
+        if sessions.outside == 0 {
+            self.vacant.notify_waiters();
+        }
+    }
+}

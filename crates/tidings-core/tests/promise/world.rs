@@ -77,7 +77,11 @@ impl World {
                 wire: rng.between(1, 12),
                 bytes: rng.pick(&[1, 300, 1_000, 100_000]),
                 page: rng.between(1, 12),
-                slow: rng.pick(&[Slow::Backfill, Slow::Backfill, Slow::Gap, Slow::Latest]),
+                // Of what is calm nothing may be missing, and only this one reads on.
+                slow: match calm {
+                    true => Slow::Backfill,
+                    false => rng.pick(&[Slow::Backfill, Slow::Gap, Slow::Latest]),
+                },
             },
             limit: rng.between(1, 16),
             failing: rng.pick(&[0, 5, 25]),

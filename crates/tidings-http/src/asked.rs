@@ -1,9 +1,9 @@
 //! What the request of a subscription asks for.
 
-use crate::{Query, Refusal};
+use crate::{Peer, Query, Refusal};
 use http::{StatusCode, header::HeaderName, request::Parts};
 use std::sync::Arc;
-use tidings_core::{Cursor, From, Hub, Identity, Notice, RoomName, Session, Transport};
+use tidings_core::{Address, Cursor, From, Hub, Identity, Notice, RoomName, Session, Transport};
 
 /// The rooms that a request names, each with where to begin, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Asked {
     pub resumed: bool,
     /// Whether the client wants to be told what it may ask for, and of each room by itself whether it may enter.
     pub hello: bool,
+    /// Where the client is, where that counts.
+    pub address: Option<Address>,
 }
 
 impl Asked {
@@ -54,7 +56,8 @@ impl Asked {
         };
         let resumed = rooms.iter().any(|(_, from)| matches!(from, From::After(_)));
         let hello = query.one("hello")?.is_some_and(|hello| hello == "1");
-        Ok(Self { rooms, resumed, hello })
+        let address = Peer::of(head).and_then(Peer::address);
+        Ok(Self { rooms, resumed, hello, address })
     }
 
     /// Whether a session that this opened has everything there will ever be in its rooms.
@@ -77,7 +80,7 @@ impl Asked {
     /// Begins a session and enters all rooms.
     ///
     /// # Errors
-    /// If the hub does not let the client into one of them, unless the client asked for `hello`: then the session
+    /// If there are too many sessions, or if the hub does not let the client into one of them, unless the client asked for `hello`: then the session
     /// says so itself.
     pub async fn open(
         &self,
@@ -85,7 +88,7 @@ impl Asked {
         transport: Arc<dyn Transport>,
         identity: Identity,
     ) -> Result<Session, Refusal> {
-        let mut session = hub.attach(transport, identity);
+        let mut session = hub.attach(transport, identity, self.address)?;
         if self.hello {
             session.tell(Notice::hello(hub.limits()));
         }

@@ -1,6 +1,6 @@
 //! One address of the service.
 
-use crate::{Body, RequestBody};
+use crate::{Body, Refusal, RequestBody};
 use http::{Method, Response, request::Parts};
 use std::{future::Future, pin::Pin};
 use tidings_core::Hub;
@@ -21,6 +21,12 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Whether it answers a request of this kind; by its method, unless it says otherwise.
     fn takes(&self, head: &Parts) -> bool {
         head.method == self.method()
+    }
+
+    /// Refuses a request before it is asked, because its client asks too often.
+    fn refuse(&self, head: &Parts, refusal: Refusal) -> Response<Body> {
+        let _ = head;
+        refusal.into_response()
     }
 
     /// Answers a request. The future is dropped when the client goes away.

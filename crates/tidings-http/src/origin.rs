@@ -11,6 +11,7 @@ use http::{
 };
 
 use crate::Body;
+use std::fmt;
 
 /// Which web pages may use the service: those of its own origin, and those that are named.
 ///
@@ -70,17 +71,26 @@ impl Origins {
     }
 
     /// Whether a request may be served.
-    pub(crate) fn allows(&self, head: &Parts) -> bool {
+    ///
+    /// # Errors
+    /// Why not, for the log.
+    pub(crate) fn check(&self, head: &Parts) -> Result<(), String> {
         let mut origins = head.headers.get_all(ORIGIN).iter();
-        let Some(origin) = origins.next() else { return true };
+        let Some(origin) = origins.next() else { return Ok(()) };
         if origins.next().is_some() {
-            return false;
+            return Err("it names several origins".to_owned());
         }
         if self.any || browser_vouches(&head.headers) {
-            return true;
+            return Ok(());
         }
-        let Some(origin) = origin.to_str().ok().and_then(Named::parse) else { return false };
-        self.named.contains(&origin) || origin.is_of(head)
+        // What is no origin is not repeated: nobody knows what it is.
+        let Some(origin) = origin.to_str().ok().and_then(Named::parse) else {
+            return Err("what it names is no origin".to_owned());
+        };
+        if self.named.contains(&origin) || origin.is_of(head) {
+            return Ok(());
+        }
+        Err(format!("{origin} is neither the service's own origin nor one that is allowed"))
     }
 
     /// The answer to a preflight (Fetch §3.2.2), which asks for no session and no credentials.
@@ -108,6 +118,16 @@ impl Origins {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+        }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // A name has 253 characters at most (RFC 1035 §2.3.4); whatever is longer is none.
+            Self::Tuple(Tuple { scheme, host, port }) => write!(f, "{scheme:.32}://{host:.253}:{port}"),
+            Self::Null => f.write_str("null"),
         }
     }
 }
@@ -174,7 +194,7 @@ mod tests {
         for origin in sent {
             request = request.header("origin", *origin);
         }
-        origins.allows(&request.body(()).unwrap().into_parts().0)
+        origins.check(&request.body(()).unwrap().into_parts().0).is_ok()
     }
 
     #[test]
@@ -186,7 +206,7 @@ mod tests {
             for site in sites {
                 request = request.header("sec-fetch-site", *site);
             }
-            Origins::same().allows(&request.body(()).unwrap().into_parts().0)
+            Origins::same().check(&request.body(()).unwrap().into_parts().0).is_ok()
         };
         assert!(allows(&["same-origin"]));
         for bad in

@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
-use tidings_core::{CommandError, CursorError, Denied, JoinError, NameError, Notice};
+use tidings_core::{CommandError, Crowded, CursorError, Denied, JoinError, NameError, Notice};
 
 /// A refusal: a status, and a JSON error that says what was wrong.
 #[derive(Debug, Clone)]
@@ -52,9 +52,6 @@ impl Refusal {
         let error = Notice::Error { reference: None, code, message };
         let mut response = json(status, error.to_json());
         response.headers_mut().extend(*headers);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().entry(RETRY_AFTER).or_insert(HeaderValue::from_static("2"));
-        }
         response
     }
 }
@@ -62,6 +59,14 @@ impl Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         Self::of(denied.code(), denied.to_string())
+    }
+}
+
+impl From<Crowded> for Refusal {
+    fn from(crowded: Crowded) -> Self {
+        let refusal = Self::of(crowded.code(), crowded.to_string());
+        // Others must go first, which takes longer than a second or two.
+        refusal.header(RETRY_AFTER, HeaderValue::from_static("10"))
     }
 }
 
@@ -106,6 +111,7 @@ pub(crate) fn status(code: &str) -> StatusCode {
         "not_found" | "unknown_method" => StatusCode::NOT_FOUND,
         "method" => StatusCode::METHOD_NOT_ALLOWED,
         "timeout" => StatusCode::REQUEST_TIMEOUT,
+        "rate" | "too_many_sessions" => StatusCode::TOO_MANY_REQUESTS,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "encoding" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unavailable" | "unknown_outcome" | "busy" => StatusCode::SERVICE_UNAVAILABLE,
@@ -123,11 +129,18 @@ pub fn no_content() -> Response<Body> {
     response
 }
 
-/// An answer of JSON that no cache keeps.
+/// An answer of JSON that no cache keeps, and that says when to come again if that may help.
 pub(crate) fn json(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let seconds = match status {
+        // A bucket has place for one more after a second at most.
+        StatusCode::TOO_MANY_REQUESTS => "1",
+        StatusCode::SERVICE_UNAVAILABLE => "2",
+        _ => return response,
+    };
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     response
 }

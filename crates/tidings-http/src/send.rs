@@ -1,7 +1,7 @@
 //! The upstream of event streams and long-polling.
 
 use crate::{
-    Answering, Body, Endpoint, Refusal, Request, RequestBody,
+    Answering, Body, Endpoint, Peer, Refusal, Request, RequestBody,
     refusal::{json, status},
 };
 use http::{Method, Response, StatusCode, request::Parts};
@@ -51,12 +51,13 @@ async fn send(hub: Hub, head: &Parts, body: &mut RequestBody) -> Result<Response
     let body = timeout(BODY_TIME, body.collect(hub.limits().message))
         .await
         .map_err(|_| Refusal::of("timeout", "the body did not come in time"))??;
+    let address = Peer::of(head).and_then(Peer::address);
     let lone = body.trim_ascii_start().first() != Some(&b'[');
     let mut replies = Vec::new();
     // One after the other: a client's commands are done in its order.
     for command in Command::parse_many(&body, hub.limits().commands)? {
         replies.push(match command {
-            Ok(command) => hub.perform(who.clone(), command).await,
+            Ok(command) => hub.perform(who.clone(), address, command).await,
             Err(error) => error.into(),
         });
     }

@@ -1,7 +1,8 @@
 //! The server loop.
 
 use crate::{
-    Service, Tcp,
+    Listener, Peer, Service, Tcp,
+    door::{Door, Permit},
     takeover::{Takeover, Watched},
 };
 use http::Version;
@@ -21,26 +22,44 @@ use std::{
     task::Poll,
     time::Duration,
 };
+use tidings_core::{Buckets, Rate};
 use tokio::{
     io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::watch,
     time::{Instant, sleep, timeout},
 };
 
 /// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on a listener, until the process ends or, with
-/// [`until`](Serve::until), until a signal.
-pub fn serve(listener: TcpListener, service: Service) -> Serve {
-    Serve { listener, service, until: None, patience: PATIENCE }
+/// [`until`](Serve::until), until a signal. The listener is one of tokio's, for TCP or a Unix socket, or
+/// [`bind_unix`](crate::bind_unix)'s.
+pub fn serve(listener: impl Into<Listener>, service: Service) -> Serve {
+    Serve {
+        listener: listener.into(),
+        service,
+        until: None,
+        patience: PATIENCE,
+        connections: CONNECTIONS,
+        address_connections: ADDRESS_CONNECTIONS,
+        accepts: Rate::unlimited(),
+    }
 }
 
 /// A server about to run: await it.
+///
+/// Beside what can be set, a connection is bounded by this: the head of a request, with all that comes before it, has 10 seconds,
+/// 64 KiB, and over HTTP/1 100 fields; a connection of HTTP/1 that is kept for the next request is kept for 9 seconds; one of
+/// HTTP/2 has 200 requests at once at most, and is ended when pings are not answered; a client that takes nothing of
+/// an answer for [`Limits::idle`](tidings_core::Limits) is given up.
 #[must_use = "a server runs when it is awaited"]
 pub struct Serve {
-    listener: TcpListener,
+    listener: Listener,
     service: Service,
     until: Option<Signal>,
     patience: Duration,
+    connections: usize,
+    address_connections: usize,
+    accepts: Rate,
 }
 
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -59,14 +78,39 @@ impl Serve {
         self
     }
 
+    /// Connections at once; 100 000 unless set, and never more than the process may have descriptors, with a margin of 128.
+    /// What comes when there are as many is closed at once.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Connections of one [`Address`](tidings_core::Address) at once; 1 000 unless set, for an office is one. Those of this
+    /// machine, and of the [`Proxies`](crate::Proxies) that the service knows, are counted only among all.
+    pub fn address_connections(mut self, connections: usize) -> Self {
+        self.address_connections = connections;
+        self
+    }
+
+    /// How often connections are taken; as they come unless set. Those that have to wait do so in the system's queue, so that
+    /// clients which all come back at once, after a restart, are let in one after the other.
+    pub fn accepts(mut self, rate: Rate) -> Self {
+        self.accepts = rate;
+        self
+    }
+
     async fn run(self) -> io::Result<()> {
-        let Self { listener, service, until, patience } = self;
+        let Self { listener, service, until, patience, connections, address_connections, accepts } = self;
+        let door = Door::new(connections, address_connections);
+        let accepts = Buckets::new(accepts);
         let mut until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
         let (stop, stopping) = watch::channel(false);
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => connection(stream, service.clone(), stopping.clone()),
+                accepted = accept(&listener, &accepts) => match accepted {
+                    Ok((stream, peer)) => if let Some(permit) = door.enter(peer, service.is_proxy(peer)) {
+                        connection(stream, peer, permit, service.clone(), stopping.clone());
+                    },
                     Err(error) => after_failure(&error).await,
                 },
                 () = &mut until => break,
@@ -106,8 +150,22 @@ impl std::fmt::Debug for Serve {
     }
 }
 
+/// The next connection, when it may be taken.
+async fn accept(listener: &Listener, accepts: &Buckets) -> io::Result<(TcpStream, Peer)> {
+    while let Err(wait) = accepts.take(()) {
+        sleep(wait).await;
+    }
+    listener.accept().await
+}
+
 /// Serves one connection, in a task of its own.
-fn connection(stream: TcpStream, service: Service, mut stopping: watch::Receiver<bool>) {
+fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    permit: Permit,
+    service: Service,
+    mut stopping: watch::Receiver<bool>,
+) {
     set_up(&stream);
     tokio::spawn(async move {
         let begun = Instant::now();
@@ -120,11 +178,12 @@ fn connection(stream: TcpStream, service: Service, mut stopping: watch::Receiver
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         if http2 {
-            serve_http2(stream, service, stopping).await;
+            serve_http2(stream, peer, service, stopping).await;
+            drop(permit);
         } else {
             // What the first bytes took counts, or a peer could have the time twice.
             let header_time = HEADER_TIME.saturating_sub(begun.elapsed()).max(LEAST_HEADER_TIME);
-            serve_http1(stream, service, header_time, stopping).await;
+            serve_http1(stream, peer, permit, service, header_time, stopping).await;
         }
     });
 }
@@ -139,7 +198,11 @@ fn set_up(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
-async fn serve_http2(stream: TcpStream, service: Service, mut stopping: watch::Receiver<bool>) {
+async fn serve_http2(stream: TcpStream, peer: Peer, service: Service, mut stopping: watch::Receiver<bool>) {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -160,6 +223,8 @@ async fn serve_http2(stream: TcpStream, service: Service, mut stopping: watch::R
 
 async fn serve_http1(
     stream: TcpStream,
+    peer: Peer,
+    permit: Permit,
     service: Service,
     header_time: Duration,
     mut stopping: watch::Receiver<bool>,
@@ -168,6 +233,7 @@ async fn serve_http1(
     let asked = AtomicBool::new(false);
     let answer = service_fn(|mut request: http::Request<Incoming>| {
         asked.store(true, Relaxed);
+        request.extensions_mut().insert(peer);
         // Of HTTP/1.0 hyper makes another framing.
         if request.version() == Version::HTTP_11 {
             request.extensions_mut().insert(takeover.clone());
@@ -181,6 +247,8 @@ async fn serve_http1(
     let mut stopped = false;
     // What the first bytes took counts for the first head alone.
     let mut first = pin!(sleep(header_time));
+    let (mut alarm, mut stalled) = (service.hub().wheel().alarm(), None);
+    let idle = alarm.wheel().ticks(service.hub().limits().idle);
     let ended = poll_fn(|cx| {
         if !stopped && stop.as_mut().poll(cx).is_ready() {
             stopped = true;
@@ -192,6 +260,14 @@ async fn serve_http1(
         match connection.poll_without_shutdown(cx) {
             // Another has the rest, with the head written and nothing of the body there yet.
             Poll::Pending if takeover.is_due() => Poll::Ready(Some(())),
+            Poll::Pending => {
+                let Some(writes) = takeover.blocked() else { return Poll::Pending };
+                if stalled.is_none_or(|(then, _)| then != writes) {
+                    stalled = Some((writes, alarm.wheel().now()));
+                }
+                let since = stalled.map_or(0, |(_, since)| since);
+                alarm.poll(cx, since + idle).map(|()| None)
+            }
             // An error here is the peer's: a reset, a bad head. It was answered where it could be.
             polled => polled.map(Result::ok),
         }
@@ -203,7 +279,7 @@ async fn serve_http1(
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     match takeover.take() {
-        Some(taker) => taker(Tcp::new(stream), parts.read_buf),
+        Some(taker) => taker(Tcp::permitted(stream, permit), parts.read_buf),
         None => _ = stream.shutdown().await,
     }
 }
@@ -240,6 +316,9 @@ async fn after_failure(error: &io::Error) {
 /// Bytes that the kernel takes from us before it can send them: a batch, and the next one.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 << 10;
+/// Half of what fits the memory of a small machine, with a session in each.
+const CONNECTIONS: usize = 100_000;
+const ADDRESS_CONNECTIONS: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A head that takes longer is an attack or a lost client. With the least it is given, 10 seconds.
 const HEADER_TIME: Duration = Duration::from_secs(9);

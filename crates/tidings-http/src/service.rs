@@ -1,13 +1,13 @@
 //! The service: from a request to the endpoint that answers it.
 
-use crate::{Asset, Body, BoxError, Endpoint, Origins, Refusal, Request, RequestBody};
+use crate::{Asset, Body, BoxError, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody};
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING},
     request::Parts,
 };
 use std::{collections::HashMap, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
-use tidings_core::Hub;
+use tidings_core::{Buckets, Hub, Rate};
 
 /// Answers HTTP requests with a hub and its transports. A handle; cloning it is cheap.
 ///
@@ -23,8 +23,11 @@ struct Shared {
     hub: Hub,
     base: String,
     origins: Origins,
+    proxies: Proxies,
     endpoints: Vec<Arc<dyn Endpoint>>,
     pages: HashMap<String, Asset>,
+    /// Lines of the log, for each address that they are about.
+    lines: Arc<Buckets>,
 }
 
 impl Service {
@@ -37,8 +40,10 @@ impl Service {
             hub,
             base: Self::DEFAULT_BASE.to_owned(),
             origins: Origins::same(),
+            proxies: Proxies::none(),
             endpoints: Vec::new(),
             pages: HashMap::new(),
+            lines: Arc::new(Buckets::new(Rate::per_second(1))),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -65,6 +70,12 @@ impl Service {
         self.with(|shared| shared.origins = origins)
     }
 
+    /// Sets which proxies are believed when they say for whom they ask; none unless set.
+    #[must_use]
+    pub fn proxies(self, proxies: Proxies) -> Self {
+        self.with(|shared| shared.proxies = proxies)
+    }
+
     /// Serves a file at a path, for a small application that has no other server for its pages.
     #[must_use]
     pub fn page(self, path: &str, asset: Asset) -> Self {
@@ -74,6 +85,11 @@ impl Service {
     /// The hub.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    /// Whether a connection is a proxy's.
+    pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
+        self.shared.proxies.trusts(peer)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
@@ -92,8 +108,12 @@ impl Service {
         self.route(head, RequestBody::new(body)).await
     }
 
-    async fn route(&self, head: Parts, body: RequestBody) -> Response<Body> {
+    async fn route(&self, mut head: Parts, body: RequestBody) -> Response<Body> {
         let shared = &self.shared;
+        if let Some(peer) = Peer::of(&head) {
+            let client = shared.proxies.client(peer, &head.headers);
+            head.extensions.insert(client);
+        }
         if let Some(page) = shared.pages.get(head.uri.path()) {
             return match head.method {
                 Method::GET | Method::HEAD => page.answer(&head.headers),
@@ -101,16 +121,22 @@ impl Service {
             };
         }
         let asking = head.headers.clone();
-        let allowed = shared.origins.allows(&head);
+        let allowed = shared.origins.check(&head);
+        let is_allowed = allowed.is_ok();
         let mut response = self.answer_at_endpoint(head, body, allowed).await;
-        if allowed {
+        if is_allowed {
             // Refusals too: the page is to see what was wrong.
             Origins::mark(&asking, response.headers_mut());
         }
         response
     }
 
-    async fn answer_at_endpoint(&self, head: Parts, body: RequestBody, allowed: bool) -> Response<Body> {
+    async fn answer_at_endpoint(
+        &self,
+        head: Parts,
+        body: RequestBody,
+        allowed: Result<(), String>,
+    ) -> Response<Body> {
         let shared = &self.shared;
         let Some(endpoint) = shared.find(head.uri.path()) else {
             return Refusal::of("not_found", "there is nothing at this address").into_response();
@@ -119,7 +145,18 @@ impl Service {
         if !endpoint.takes(&head) && head.method != Method::OPTIONS {
             return refuse_method(methods);
         }
-        if !allowed {
+        let address = Peer::of(&head).and_then(Peer::address);
+        if !shared.hub.takes_request(address) {
+            let refusal = Refusal::of("rate", "too many requests from this address");
+            body.discard(&head.headers).await;
+            return endpoint.refuse(&head, refusal);
+        }
+        if let Err(reason) = allowed {
+            shared.lines.tidy();
+            if shared.lines.take(address).is_ok() {
+                let (address, path) = (address.map(tracing::field::display), endpoint.path());
+                tracing::info!(address, path, "a page's request is refused: {reason}");
+            }
             return Refusal::of("origin", "pages of this origin may not use this service").into_response();
         }
         if head.method == Method::OPTIONS {

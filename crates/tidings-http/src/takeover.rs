@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -33,6 +33,9 @@ struct Shared {
     /// Something was written since there was a taker, and everything has gone out.
     written: AtomicBool,
     flushed: AtomicBool,
+    /// How often something was written, and whether the last attempt has to wait.
+    writes: AtomicUsize,
+    blocked: AtomicBool,
 }
 
 /// Gets the connection, and what was read from it behind the request.
@@ -66,6 +69,12 @@ impl Takeover {
         self.shared.flushed.load(Relaxed) && self.taker().is_some()
     }
 
+    /// If what is to be written has to wait: how often something was written before.
+    pub(crate) fn blocked(&self) -> Option<usize> {
+        let blocked = self.shared.blocked.load(Relaxed);
+        blocked.then(|| self.shared.writes.load(Relaxed))
+    }
+
     fn taker(&self) -> std::sync::MutexGuard<'_, Option<Taker>> {
         self.shared.taker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,7 +102,9 @@ impl Watched {
     }
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
+        self.takeover.shared.blocked.store(written.is_pending(), Relaxed);
         if let Poll::Ready(Ok(1..)) = written {
+            self.takeover.shared.writes.fetch_add(1, Relaxed);
             self.takeover.shared.written.store(true, Relaxed);
             self.takeover.shared.flushed.store(false, Relaxed);
         }

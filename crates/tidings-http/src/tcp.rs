@@ -1,5 +1,6 @@
 //! A TCP connection that its owner lends.
 
+use crate::door::Permit;
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use std::{
     io::{self, ErrorKind::WouldBlock},
@@ -20,12 +21,21 @@ pub struct Tcp(Arc<TcpOutlet>);
 
 /// What is lent of a [`Tcp`].
 #[derive(Debug)]
-pub struct TcpOutlet(TcpStream);
+pub struct TcpOutlet {
+    stream: TcpStream,
+    /// Its place among the server's connections.
+    _permit: Option<Permit>,
+}
 
 impl Tcp {
     /// A connection of which nobody else has a part.
     pub fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(TcpOutlet(stream)))
+        Self(Arc::new(TcpOutlet { stream, _permit: None }))
+    }
+
+    /// The same with its place among a server's connections.
+    pub(crate) fn permitted(stream: TcpStream, permit: Permit) -> Self {
+        Self(Arc::new(TcpOutlet { stream, _permit: Some(permit) }))
     }
 
     /// What may be lent.
@@ -35,7 +45,7 @@ impl Tcp {
 
     /// The stream.
     pub fn stream(&self) -> &TcpStream {
-        &self.0.0
+        &self.0.stream
     }
 
     /// Writes by a shared reference, and waits as `poll_write` does.
@@ -59,14 +69,14 @@ impl Outlet for TcpOutlet {
     fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
         // Not by way of tokio, whose note of whether the socket is ready lies elsewhere in memory. If it is not, the
         // owner finds that out in its turn, and waits.
-        match send(&self.0, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).map_err(io::Error::from) {
+        match send(&self.stream, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).map_err(io::Error::from) {
             Err(error) if error.kind() == WouldBlock => Ok(0),
             written => written,
         }
     }
 
     fn warm(&self) {
-        std::hint::black_box(self.0.as_raw_fd());
+        std::hint::black_box(self.stream.as_raw_fd());
     }
 }
 
@@ -77,7 +87,7 @@ impl AsyncRead for Tcp {
         loop {
             ready!(self.stream().poll_read_ready(cx))?;
             let read = self.stream().try_io(Interest::READABLE, || {
-                let read = rustix::net::recv(&self.0.0, &mut *into, rustix::net::RecvFlags::DONTWAIT)?.0;
+                let read = rustix::net::recv(&self.0.stream, &mut *into, rustix::net::RecvFlags::DONTWAIT)?.0;
                 count = Some(read);
                 // Who gets less than there was place for has everything: to say so saves a call that would say so too.
                 if (1..whole).contains(&read) { Err(WouldBlock.into()) } else { Ok(()) }

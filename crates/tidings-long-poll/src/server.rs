@@ -2,7 +2,15 @@
 
 use crate::encode::{Poll, answer};
 use http::{HeaderValue, Response, header};
-use std::{future::poll_fn, sync::Arc, task, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task,
+    time::Duration,
+};
 use tidings_core::{Batch, Hub};
 use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, no_content};
 use tokio::time::timeout;
@@ -10,12 +18,34 @@ use tokio::time::timeout;
 /// `GET …/poll?room=…&cursor=…&wait=25`: what is new, or, after so many seconds, that nothing is.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct LongPoll;
+pub struct LongPoll {
+    /// Polls under way.
+    pending: Arc<AtomicUsize>,
+}
+
+/// A poll's place among those under way.
+struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn take(pending: &Arc<AtomicUsize>, most: usize) -> Result<Self, Refusal> {
+        let turn = Self(Arc::clone(pending));
+        if pending.fetch_add(1, Relaxed) >= most {
+            return Err(Refusal::of("busy", "as many polls wait as this server takes"));
+        }
+        Ok(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
 
 impl LongPoll {
     /// The endpoint.
     pub fn new() -> Self {
-        Self
+        Self::default()
     }
 }
 
@@ -25,7 +55,14 @@ impl Endpoint for LongPoll {
     }
 
     fn answer(&self, hub: Hub, request: Request) -> Answering {
-        Box::pin(async move { poll(hub, request).await.unwrap_or_else(Refusal::into_response) })
+        let turn = Turn::take(&self.pending, hub.limits().polls);
+        Box::pin(async move {
+            let _turn = match turn {
+                Ok(turn) => turn,
+                Err(refusal) => return refusal.into_response(),
+            };
+            poll(hub, request).await.unwrap_or_else(Refusal::into_response)
+        })
     }
 }
 

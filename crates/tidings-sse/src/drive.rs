@@ -169,6 +169,7 @@ impl Connection {
             return Ok(false);
         }
         if stalled.is_some() {
+            self.session.note_stalled();
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.quiet = self.alarm.wheel().now();

@@ -8,15 +8,19 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
+    request::Parts,
 };
 use http_body::Frame;
 use std::{
     convert::Infallible,
+    future::poll_fn,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
 };
 use tidings_core::{Alarm, Batch, Hub, Session, Step, Wheel};
 use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Takeover, no_content};
+use tokio::task::AbortHandle;
 
 /// `GET …/sse?room=…`: an event stream.
 #[derive(Debug, Default)]
@@ -35,17 +39,27 @@ impl Endpoint for EventStream {
         "sse"
     }
 
+    fn refuse(&self, head: &Parts, refusal: Refusal) -> Response<Body> {
+        refuse(is_browser(head), refusal)
+    }
+
     fn answer(&self, hub: Hub, request: Request) -> Answering {
         Box::pin(async move {
-            let browser =
-                request.head.headers.get_all(ACCEPT).iter().any(|accept| accept == "text/event-stream");
-            match open(hub, request).await {
-                Ok(response) => response,
-                // A browser takes any error for final; what is over soon must not be one.
-                Err(refusal) if browser && refusal.status() == StatusCode::SERVICE_UNAVAILABLE => later(),
-                Err(refusal) => refusal.into_response(),
-            }
+            let browser = is_browser(&request.head);
+            open(hub, request).await.unwrap_or_else(|refusal| refuse(browser, refusal))
         })
+    }
+}
+
+fn is_browser(head: &Parts) -> bool {
+    head.headers.get_all(ACCEPT).iter().any(|accept| accept == "text/event-stream")
+}
+
+/// A browser takes any error for final; what is over soon must not be one.
+fn refuse(browser: bool, refusal: Refusal) -> Response<Body> {
+    match refusal.status() {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if browser => later(),
+        _ => refusal.into_response(),
     }
 }
 
@@ -118,8 +132,68 @@ fn answer(body: Body) -> Response<Body> {
     response
 }
 
-/// The body: pulls from the session, and says that it is alive when there is nothing to say.
+/// The body: asked by a server whenever that has place for more. One whose client takes nothing does not ask, and so cannot
+/// be told by the answer; a task sees to it that the session ends then.
 struct Stream {
+    shared: Arc<Mutex<Shared>>,
+    guard: AbortHandle,
+}
+
+struct Shared {
+    /// None: given up.
+    pull: Option<Pull>,
+    /// Since when the server has had something without asking for more; in ticks of the wheel.
+    handed: Option<u64>,
+}
+
+impl Stream {
+    fn new(session: Session, hub: &Hub, life: &'static Life) -> Self {
+        let pull = Some(Pull::new(session, hub, life));
+        let shared = Arc::new(Mutex::new(Shared { pull, handed: None }));
+        let idle = hub.wheel().ticks(hub.limits().idle);
+        let guard = tokio::spawn(guard(Arc::clone(&shared), hub.wheel().alarm(), idle)).abort_handle();
+        Self { shared, guard }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.guard.abort();
+    }
+}
+
+/// Ends the session when nothing was taken for so many ticks.
+async fn guard(shared: Arc<Mutex<Shared>>, mut alarm: Alarm, idle: u64) {
+    loop {
+        let since = lock(&shared).handed;
+        let due = since.unwrap_or_else(|| alarm.wheel().now()) + idle;
+        poll_fn(|cx| alarm.poll(cx, due)).await;
+        let mut shared = lock(&shared);
+        if since.is_some() && shared.handed == since {
+            shared.pull.take().inspect(|pull| pull.session.note_stalled());
+            return;
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.handed = None;
+        let Some(pull) = &mut self.pull else { return Poll::Ready(None) };
+        let bytes = ready!(pull.poll_bytes(cx));
+        if bytes.is_some() {
+            self.handed = Some(pull.wheel.now());
+        }
+        Poll::Ready(bytes)
+    }
+}
+
+/// Pulls from the session, and says that it is alive when there is nothing to say.
+struct Pull {
     session: Session,
     batch: Batch,
     opening: Option<Bytes>,
@@ -132,7 +206,7 @@ struct Stream {
     ended: bool,
 }
 
-impl Stream {
+impl Pull {
     fn new(session: Session, hub: &Hub, life: &'static Life) -> Self {
         let wheel = hub.wheel().clone();
         Self {
@@ -169,7 +243,7 @@ impl Stream {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                std::task::ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
+                ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
                 self.quiet = self.wheel.now();
                 Poll::Ready(Some(Bytes::from_static(self.life.plain)))
             }
@@ -182,10 +256,10 @@ impl http_body::Body for Stream {
     type Error = Infallible;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        lock(&self.shared).poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 

@@ -316,7 +316,7 @@ impl Connection {
             let code = match reason {
                 CloseReason::Drain => CloseCode::Restart,
                 CloseReason::Slow => CloseCode::Again,
-                CloseReason::Expired => CloseCode::Policy,
+                CloseReason::Expired | CloseReason::Rate => CloseCode::Policy,
                 _ => CloseCode::Away,
             };
             self.put_close(&CloseFrame::new(code, reason.to_string()));
@@ -349,7 +349,11 @@ impl Connection {
         }
         let now = self.alarm.wheel().now();
         let silent = !asks && now >= self.seen + idle;
-        if silent || stalled.is_some_and(|since| now >= since + idle) {
+        let stuck = stalled.is_some_and(|since| now >= since + idle);
+        if stuck {
+            self.session.note_stalled();
+        }
+        if silent || stuck {
             // Gone without a word, or taking nothing; no close frame would reach it.
             self.end();
         } else {

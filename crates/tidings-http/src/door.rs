@@ -1,0 +1,148 @@
+//! How many connections a server has at once.
+
+use crate::Peer;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tidings_core::{Address, Buckets, Rate};
+
+/// Counts connections, and refuses those that are too many.
+#[derive(Debug, Clone)]
+pub(crate) struct Door(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: usize,
+    most_of_one: usize,
+    inside: Mutex<Inside>,
+    /// Lines of the log, for each that they are about.
+    lines: Buckets,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    count: usize,
+    /// None has none.
+    addresses: HashMap<Address, usize>,
+}
+
+/// A connection's place, which is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    door: Door,
+    address: Option<Address>,
+}
+
+impl Door {
+    pub(crate) fn new(most: usize, most_of_one: usize) -> Self {
+        let (most, most_of_one) = (within_descriptors(most), most_of_one);
+        let lines = Buckets::new(Rate::per_second(1));
+        Self(Arc::new(Shared { most, most_of_one, inside: Mutex::default(), lines }))
+    }
+
+    /// A place for a connection, if there is one. A proxy's connections are counted only all together.
+    pub(crate) fn enter(&self, peer: Peer, is_proxy: bool) -> Option<Permit> {
+        let address = peer.address().filter(|_| !is_proxy);
+        let full = {
+            let mut inside = self.inside();
+            let of_one = address.map(|address| inside.addresses.get(&address).copied().unwrap_or_default());
+            if inside.count >= self.0.most {
+                "the server has as many connections as it takes"
+            } else if of_one.is_some_and(|count| count >= self.0.most_of_one) {
+                "an address has as many connections as it may; a proxy's is to be named as one"
+            } else {
+                inside.count += 1;
+                if let Some(address) = address {
+                    *inside.addresses.entry(address).or_default() += 1;
+                }
+                return Some(Permit { door: self.clone(), address });
+            }
+        };
+        self.0.lines.tidy();
+        if self.0.lines.take((full, address)).is_ok() {
+            tracing::warn!(address = address.map(tracing::field::display), "a connection is refused: {full}");
+        }
+        None
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut inside = self.door.inside();
+        inside.count -= 1;
+        let Some(address) = self.address else { return };
+        if let Some(count) = inside.addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                inside.addresses.remove(&address);
+                if inside.addresses.capacity() > KEPT.max(4 * inside.addresses.len()) {
+                    let enough = 2 * inside.addresses.len();
+                    inside.addresses.shrink_to(enough);
+                }
+            }
+        }
+    }
+}
+
+/// As many connections as there may be descriptors, with a margin for everything else that has one.
+fn within_descriptors(most: usize) -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let Some(descriptors) = descriptors.and_then(|limit| usize::try_from(limit).ok()) else { return most };
+    let possible = descriptors.saturating_sub(MARGIN.min(descriptors / 4));
+    if possible < most {
+        tracing::warn!(
+            "{possible} connections at most, and not {most}: the process may have {descriptors} descriptors (ulimit -n)"
+        );
+    }
+    possible.min(most)
+}
+
+/// Descriptors for brokers, files and what the application opens itself.
+const MARGIN: usize = 128;
+/// Places in the map of addresses that are kept in any case.
+const KEPT: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(ip: &str) -> Peer {
+        Peer::at(ip.parse().unwrap())
+    }
+
+    #[test]
+    fn each_address_has_its_places_and_all_together_have_theirs() {
+        let door = Door::new(4, 2);
+        let enter = |ip| door.enter(peer(ip), false);
+        let mut inside = vec![enter("192.0.2.1").unwrap(), enter("::ffff:192.0.2.1").unwrap()];
+        assert!(enter("192.0.2.1").is_none(), "two of one");
+        inside.push(enter("2001:db8:0:1::1").unwrap());
+        inside.push(enter("2001:db8:0:1::2").unwrap());
+        assert!(enter("192.0.2.2").is_none(), "four in all");
+        drop(inside.remove(0));
+        assert!(enter("2001:db8:0:1::3").is_none(), "the same network");
+        assert!(enter("192.0.2.1").is_some(), "a place that was given back");
+        inside.clear();
+        let unlike: Vec<_> = [Peer::local(), peer("127.0.0.1"), peer("::1"), Peer::local()]
+            .map(|peer| door.enter(peer, false))
+            .into();
+        assert!(unlike.iter().all(Option::is_some), "the machine's own are not counted by address");
+        drop(unlike);
+        let proxied: Vec<_> = (0..4).map(|_| door.enter(peer("192.0.2.1"), true)).collect();
+        assert!(proxied.iter().all(Option::is_some), "a proxy has as many as there are");
+        drop((inside, proxied));
+        assert_eq!((door.inside().count, door.inside().addresses.len()), (0, 0));
+    }
+
+    #[test]
+    fn there_are_no_more_places_than_descriptors() {
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let door = Door::new(usize::MAX, 1);
+        assert!(descriptors.is_none_or(|descriptors| door.0.most < descriptors as usize));
+    }
+}

@@ -13,7 +13,8 @@ pub struct Rooms {
 }
 
 /// What becomes of a subscriber that had everything and then read more slowly than the history passes: the recent
-/// messages that the node holds (the room's, and 1 024 at most) no longer reach back to where it stands.
+/// messages that the node holds (the room's, and 1 024 at most) no longer reach back to where it stands. The same becomes of
+/// everybody where more is published at once than that; let a room's history be longer than its bursts.
 ///
 /// It holds in rooms with a history of more than the newest event. In the others there is nothing to catch up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -23,13 +23,16 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Inside {
     count: usize,
-    /// None has none.
-    addresses: HashMap<Address, usize>,
+    /// How many there are of each address, and of those that are not counted by address; none has none.
+    places: HashMap<Option<Address>, (usize, Arc<Place>)>,
 }
 
-/// A connection's place, which is given back when it is dropped.
+/// A connection's place, which is given back when it is dropped. No more than a pointer, for every connection has one.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(crate) struct Permit(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
     door: Door,
     address: Option<Address>,
 }
@@ -46,17 +49,17 @@ impl Door {
         let address = peer.address().filter(|_| !is_proxy);
         let full = {
             let mut inside = self.inside();
-            let of_one = address.map(|address| inside.addresses.get(&address).copied().unwrap_or_default());
+            let of_one = inside.places.get(&address).map_or(0, |(count, _)| *count);
             if inside.count >= self.0.most {
                 "the server has as many connections as it takes"
-            } else if of_one.is_some_and(|count| count >= self.0.most_of_one) {
+            } else if address.is_some() && of_one >= self.0.most_of_one {
                 "an address has as many connections as it may; a proxy's is to be named as one"
             } else {
                 inside.count += 1;
-                if let Some(address) = address {
-                    *inside.addresses.entry(address).or_default() += 1;
-                }
-                return Some(Permit { door: self.clone(), address });
+                let place = || (0, Arc::new(Place { door: self.clone(), address }));
+                let (count, place) = inside.places.entry(address).or_insert_with(place);
+                *count += 1;
+                return Some(Permit(Arc::clone(place)));
             }
         };
         self.0.lines.tidy();
@@ -73,18 +76,18 @@ impl Door {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut inside = self.door.inside();
+        let Place { door, address } = &*self.0;
+        let mut inside = door.inside();
         inside.count -= 1;
-        let Some(address) = self.address else { return };
-        if let Some(count) = inside.addresses.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                inside.addresses.remove(&address);
-                if inside.addresses.capacity() > KEPT.max(4 * inside.addresses.len()) {
-                    let enough = 2 * inside.addresses.len();
-                    inside.addresses.shrink_to(enough);
-                }
-            }
+        let Some((count, _)) = inside.places.get_mut(address) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        inside.places.remove(address);
+        if inside.places.capacity() > KEPT.max(4 * inside.places.len()) {
+            let enough = 2 * inside.places.len();
+            inside.places.shrink_to(enough);
         }
     }
 }
@@ -136,7 +139,8 @@ mod tests {
         let proxied: Vec<_> = (0..4).map(|_| door.enter(peer("192.0.2.1"), true)).collect();
         assert!(proxied.iter().all(Option::is_some), "a proxy has as many as there are");
         drop((inside, proxied));
-        assert_eq!((door.inside().count, door.inside().addresses.len()), (0, 0));
+        let inside = door.inside();
+        assert_eq!((inside.count, inside.places.len()), (0, 0));
     }
 
     #[test]

@@ -42,5 +42,5 @@ pub use refusal::{Refusal, no_content};
 pub use send::Upstream;
 pub use serve::{Serve, serve};
 pub use service::Service;
-pub use takeover::Takeover;
+pub use takeover::{Progress, Takeover};
 pub use tcp::{Tcp, TcpOutlet};

@@ -3,7 +3,7 @@
 use crate::{
     Listener, Peer, Service, Tcp,
     door::{Door, Permit},
-    takeover::{Takeover, Watched},
+    takeover::{Progress, Takeover, Watched},
 };
 use http::Version;
 use hyper::{
@@ -234,6 +234,7 @@ async fn serve_http1(
     let answer = service_fn(|mut request: http::Request<Incoming>| {
         asked.store(true, Relaxed);
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(Progress::new(&takeover));
         // Of HTTP/1.0 hyper makes another framing.
         if request.version() == Version::HTTP_11 {
             request.extensions_mut().insert(takeover.clone());
@@ -266,7 +267,10 @@ async fn serve_http1(
                     stalled = Some((writes, alarm.wheel().now()));
                 }
                 let since = stalled.map_or(0, |(_, since)| since);
-                alarm.poll(cx, since + idle).map(|()| None)
+                alarm.poll(cx, since + idle).map(|()| {
+                    takeover.give_up();
+                    None
+                })
             }
             // An error here is the peer's: a reset, a bad head. It was answered where it could be.
             polled => polled.map(Result::ok),

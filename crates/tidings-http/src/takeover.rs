@@ -36,6 +36,28 @@ struct Shared {
     /// How often something was written, and whether the last attempt has to wait.
     writes: AtomicUsize,
     blocked: AtomicBool,
+    given_up: AtomicBool,
+}
+
+/// Tells the body of an answer that is dropped whether that is because its client took nothing. It comes with requests
+/// of HTTP/1 that [`serve`](crate::serve()) has received.
+#[derive(Debug, Clone)]
+pub struct Progress(Takeover);
+
+impl Progress {
+    pub(crate) fn new(connection: &Takeover) -> Self {
+        Self(connection.clone())
+    }
+
+    /// That of a request's connection, if it came with the request.
+    pub fn of(head: &Parts) -> Option<&Self> {
+        head.extensions.get()
+    }
+
+    /// Whether the connection was given up, because its client took nothing for as long as it may.
+    pub fn is_given_up(&self) -> bool {
+        self.0.shared.given_up.load(Relaxed)
+    }
 }
 
 /// Gets the connection, and what was read from it behind the request.
@@ -73,6 +95,11 @@ impl Takeover {
     pub(crate) fn blocked(&self) -> Option<usize> {
         let blocked = self.shared.blocked.load(Relaxed);
         blocked.then(|| self.shared.writes.load(Relaxed))
+    }
+
+    /// The client takes nothing, and is waited for no more.
+    pub(crate) fn give_up(&self) {
+        self.shared.given_up.store(true, Relaxed);
     }
 
     fn taker(&self) -> std::sync::MutexGuard<'_, Option<Taker>> {

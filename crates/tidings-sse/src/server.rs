@@ -19,7 +19,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tidings_core::{Alarm, Batch, Hub, Session, Step, Wheel};
-use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Takeover, no_content};
+use tidings_http::{
+    Answering, Asked, Body, Endpoint, Progress, Query, Refusal, Request, Takeover, no_content,
+};
 use tokio::task::AbortHandle;
 
 /// `GET …/sse?room=…`: an event stream.
@@ -82,7 +84,8 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     }
     let life = if asked.hello && format == Format::Json { Life::EVENT } else { Life::COMMENT };
     let Some(takeover) = takeover else {
-        return Ok(answer(Body::stream(Stream::new(session, &hub, life))));
+        let progress = Progress::of(&head).cloned();
+        return Ok(answer(Body::stream(Stream::new(session, &hub, life, progress))));
     };
     takeover.by(move |tcp, _| {
         tokio::spawn(Connection::new(tcp, session, &hub, &opening(), life));
@@ -144,14 +147,18 @@ struct Shared {
     pull: Option<Pull>,
     /// Since when the server has had something without asking for more; in ticks of the wheel.
     handed: Option<u64>,
+    /// For how many ticks that may be so.
+    idle: u64,
+    /// That of the connection, where it is known.
+    progress: Option<Progress>,
 }
 
 impl Stream {
-    fn new(session: Session, hub: &Hub, life: &'static Life) -> Self {
+    fn new(session: Session, hub: &Hub, life: &'static Life, progress: Option<Progress>) -> Self {
         let pull = Some(Pull::new(session, hub, life));
-        let shared = Arc::new(Mutex::new(Shared { pull, handed: None }));
         let idle = hub.wheel().ticks(hub.limits().idle);
-        let guard = tokio::spawn(guard(Arc::clone(&shared), hub.wheel().alarm(), idle)).abort_handle();
+        let shared = Arc::new(Mutex::new(Shared { pull, handed: None, idle, progress }));
+        let guard = tokio::spawn(guard(Arc::clone(&shared), hub.wheel().alarm())).abort_handle();
         Self { shared, guard }
     }
 }
@@ -159,18 +166,22 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.guard.abort();
+        // A server may see to its connections itself.
+        let mut shared = lock(&self.shared);
+        let given_up = shared.progress.take().is_some_and(|progress| progress.is_given_up());
+        shared.pull.take_if(|_| given_up).inspect(|pull| pull.session.note_stalled());
     }
 }
 
-/// Ends the session when nothing was taken for so many ticks.
-async fn guard(shared: Arc<Mutex<Shared>>, mut alarm: Alarm, idle: u64) {
+/// Ends the session when nothing was taken for as long as may be.
+async fn guard(shared: Arc<Mutex<Shared>>, mut alarm: Alarm) {
     loop {
-        let since = lock(&shared).handed;
-        let due = since.unwrap_or_else(|| alarm.wheel().now()) + idle;
+        let due = {
+            let shared = lock(&shared);
+            shared.handed.unwrap_or_else(|| alarm.wheel().now()) + shared.idle
+        };
         poll_fn(|cx| alarm.poll(cx, due)).await;
-        let mut shared = lock(&shared);
-        if since.is_some() && shared.handed == since {
-            shared.pull.take().inspect(|pull| pull.session.note_stalled());
+        if lock(&shared).give_up() {
             return;
         }
     }
@@ -181,6 +192,15 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Shared {
+    /// Ends the session if nothing was taken for as long as may be.
+    fn give_up(&mut self) -> bool {
+        let idle = self.idle;
+        let is_late = |pull: &mut Pull| self.handed.is_some_and(|since| pull.wheel.now() >= since + idle);
+        let Some(pull) = self.pull.take_if(is_late) else { return false };
+        pull.session.note_stalled();
+        true
+    }
+
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.handed = None;
         let Some(pull) = &mut self.pull else { return Poll::Ready(None) };

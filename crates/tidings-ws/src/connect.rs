@@ -1,5 +1,7 @@
 //! A WebSocket on the client's side: the opening handshake over a stream that is ready (RFC 6455 §4.1).
 
+mod dial;
+
 use crate::{
     decode::Role,
     extension::{self, Agreed, OFFER},
@@ -15,6 +17,7 @@ use std::{io, time::Duration};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
     time::timeout,
 };
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
@@ -26,6 +29,10 @@ pub enum ConnectError {
     /// The host or the path cannot stand in a request.
     #[error("no such address: {0}")]
     Address(#[from] http::uri::InvalidUri),
+    /// The host has a user or a password before it. They have no place in a request's `Host` (RFC 9110 §4.2.4); give them as
+    /// a header field, such as `Authorization`.
+    #[error("the host has a user name before it")]
+    UserInfo,
     /// The connection broke, or ended before the answer did.
     #[error("the connection broke")]
     Io(#[from] io::Error),
@@ -61,11 +68,10 @@ impl From<extension::NotOffered> for ConnectError {
 /// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
 /// use tidings_ws::Connect;
 ///
-/// let stream = tokio::net::TcpStream::connect("127.0.0.1:3000").await?;
 /// let socket = Connect::new("127.0.0.1:3000", "/realtime/ws?room=news")?
 ///     .header(http::header::AUTHORIZATION, "Bearer token".parse()?)
 ///     .protocols(["tidings.v1"])
-///     .over(stream)
+///     .tcp()
 ///     .await?;
 /// # Ok(())
 /// # }
@@ -83,15 +89,18 @@ pub struct Connect {
 impl Connect {
     /// A handshake that offers compression and no subprotocols, and may take 10 seconds.
     ///
-    /// `host` is what the server is called, with its port if that is not the usual one; `path` begins with `/` and
-    /// may have a query.
+    /// `host` is what the server is called, with its port if that is not the usual one, an address of IPv6 in brackets; `path`
+    /// begins with `/` and may have a query.
     ///
     /// # Errors
     ///
-    /// The host or the path cannot stand in a request.
+    /// The host or the path cannot stand in a request, or the host has a user before it.
     pub fn new(host: &str, path: &str) -> Result<Self, ConnectError> {
         let (headers, protocols) = (HeaderMap::new(), Vec::new());
-        let (host, path) = (host.parse()?, path.parse()?);
+        let (host, path): (Authority, _) = (host.parse()?, path.parse()?);
+        if host.as_str().contains('@') {
+            return Err(ConnectError::UserInfo);
+        }
         Ok(Self { host, path, headers, protocols, compression: true, timeout: TIMEOUT })
     }
 
@@ -124,6 +133,22 @@ impl Connect {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Connects to the host, at its port or at 80, and does the handshake. Of several addresses, one that does not answer for a
+    /// quarter of a second is left to itself while the next is tried. Dropping the future drops what it has begun.
+    ///
+    /// # Errors
+    ///
+    /// The host is not known or not there, the server does not agree to a WebSocket, or it takes too long.
+    pub async fn tcp(&self) -> Result<Socket<TcpStream>, ConnectError> {
+        let connecting = async {
+            let stream = dial::dial(self.host.host(), self.host.port_u16().unwrap_or(80)).await?;
+            // Messages are small and wait for nothing. A socket that refuses works all the same.
+            let _ = stream.set_nodelay(true);
+            self.shake_hands(stream).await
+        };
+        timeout(self.timeout, connecting).await.map_err(|_| ConnectError::TimedOut)?
     }
 
     /// Does the handshake over a `TcpStream` or a TLS stream that is connected, and gives the socket. Dropping the

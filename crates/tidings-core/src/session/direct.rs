@@ -42,10 +42,9 @@ pub(super) struct Direct {
 
 #[derive(Default)]
 struct Loan {
-    lasts: bool,
-    /// By the serial number of the room; a session is in a room once at most.
+    /// None: nothing is lent. By the serial number of the room; a session is in a room once at most.
     cursors: SmallVec<[(u64, Position); 1]>,
-    /// The rest of what was written in part; it comes before all else. Boxed, because that is rare.
+    /// The rest of what was written in part; it comes before all else, and ends the loan. Boxed, because that is rare.
     cut: Option<Box<Bytes>>,
 }
 
@@ -54,16 +53,13 @@ impl Direct {
     pub(super) fn lend(&self, outlet: &Arc<impl Outlet>, cursors: impl Iterator<Item = (u64, Position)>) {
         self.outlet.get_or_init(|| Arc::clone(outlet) as Arc<dyn Outlet>);
         let mut loan = self.loan.lock();
-        debug_assert!(!loan.lasts && loan.cut.is_none(), "what is lent cannot be lent again");
-        loan.lasts = true;
-        loan.cursors.clear();
+        debug_assert!(loan.cursors.is_empty() && loan.cut.is_none(), "what is lent cannot be lent again");
         loan.cursors.extend(cursors);
     }
 
     /// Ends a loan: gives every cursor to `moved`, and answers what must be written before anything else.
     pub(super) fn take_back(&self, mut moved: impl FnMut(u64, Position)) -> Bytes {
         let mut loan = self.loan.lock();
-        loan.lasts = false;
         loan.cursors.drain(..).for_each(|(room, cursor)| moved(room, cursor));
         loan.cut.take().map_or_else(Bytes::new, |cut| *cut)
     }
@@ -78,8 +74,8 @@ impl Direct {
     /// Writes what is new in a room. Answers whether the session need not look for itself.
     pub(super) fn offer(&self, encoder: &dyn Encoder, runs: &mut Runs<'_>) -> bool {
         let mut loan = self.loan.lock();
-        let Loan { lasts, cursors, cut } = &mut *loan;
-        let (true, Some(outlet), serial) = (*lasts, self.outlet.get(), runs.room().serial) else {
+        let Loan { cursors, cut } = &mut *loan;
+        let (None, Some(outlet), serial) = (&cut, self.outlet.get(), runs.room().serial) else {
             return false;
         };
         let Some((_, cursor)) = cursors.iter_mut().find(|(room, _)| *room == serial) else { return false };
@@ -96,7 +92,6 @@ impl Direct {
                 Ok(written) => {
                     *cursor = to;
                     *cut = Some(Box::new(bytes.slice(written..)));
-                    *lasts = false;
                     return false;
                 }
             }

@@ -69,7 +69,7 @@ async fn a_room_of_which_a_client_is_far_behind_does_not_hold_up_another() {
 fn an_idle_session_is_small() {
     let sizes = [
         ("the session", size_of::<Session>(), 120),
-        ("what it has lent and is told", size_of::<Mailbox>(), 160),
+        ("what it has lent and is told", size_of::<Mailbox>(), 152),
         ("its place in a room", Subscriptions::SLOT, 56),
         ("its alarm", size_of::<crate::Alarm>(), 40),
     ];

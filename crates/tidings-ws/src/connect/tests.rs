@@ -213,3 +213,26 @@ async fn what_is_sent_is_compressed_as_agreed() {
         assert_eq!(incoming, Some(Incoming::Text(text.as_str().into())));
     }
 }
+
+#[tokio::test]
+async fn an_address_of_ipv6_keeps_its_brackets_and_a_user_is_refused() {
+    for host in ["user:pw@example.org", "user@example.org", "@example.org:80"] {
+        assert!(matches!(Connect::new(host, "/"), Err(ConnectError::UserInfo)), "{host}");
+    }
+    let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+    let host = format!("[::1]:{}", listener.local_addr().unwrap().port());
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let request = String::from_utf8(request).unwrap();
+        assert!(request.contains(&format!("\r\nHost: {host}\r\n")), "{request}");
+        let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+        stream.write_all(accepted(key).as_bytes()).await.unwrap();
+    };
+    let connect = Connect::new(&host, "/").unwrap();
+    let (socket, ()) = tokio::join!(connect.tcp(), server);
+    assert!(socket.unwrap().io().peer_addr().unwrap().is_ipv6());
+}

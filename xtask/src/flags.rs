@@ -20,6 +20,7 @@ pub(crate) enum Task {
     /// Check the hand-overs between threads under every interleaving (loom)
     Loom,
     Fuzz(Fuzz),
+    Abuse(Abuse),
     /// Run the browser client's tests that need no browser (node 20 or newer), and look whether its bundle is current
     Js,
     Browser(Browser),
@@ -119,6 +120,20 @@ impl Default for Fuzz {
 
 /// Long enough to find what a change breaks in the first place, short enough to run with every change.
 const FUZZ_SECONDS: u32 = 10;
+
+/// Send a server what is wrong, in every way, and look whether it stays as it was
+///
+/// The same test runs with all others, with a few thousand inputs; here it is built for release. It prints how far it is, and
+/// its seed, with which it sends the same again.
+#[derive(Debug, Args)]
+pub(crate) struct Abuse {
+    /// How many requests, frames and commands to send
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(crate) inputs: u64,
+    /// Which
+    #[arg(long, value_name = "SEED")]
+    pub(crate) seed: Option<u64>,
+}
 
 /// Run the browser tests: `node --test` in every `browser/` folder of a crate or an example
 ///

@@ -1,5 +1,6 @@
 //! The tasks of this repository: `cargo xtask ci` is what a change must pass, `cargo xtask --help` lists the rest.
 
+mod abuse;
 mod autobahn;
 mod bench;
 mod browser;
@@ -47,6 +48,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Js => js::run(&workspace),
         Task::Loom => loom::run(),
         Task::Fuzz(flags) => fuzz::run(&workspace, flags),
+        Task::Abuse(flags) => abuse::run(flags),
         Task::Browser(flags) => browser::run(&workspace, flags),
         Task::Interop => interop::run(&workspace),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),

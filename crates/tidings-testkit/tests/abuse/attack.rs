@@ -1,6 +1,6 @@
 //! How inputs are sent, and what must never come back.
 
-use crate::inputs::{frame, http2, mutate, request, upgrade};
+use crate::inputs::{frame, http2, last_frame, last_request, mutate, request, upgrade};
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -67,9 +67,10 @@ impl Attack {
 
     /// Several requests at once, of which some may be right.
     async fn requests(&self, mut stream: TcpStream, random: &mut Random) -> io::Result<()> {
-        let requests: Vec<_> = (0..1 + random.below(30)).map(|_| request(random)).collect();
-        self.sent.fetch_add(requests.len(), Relaxed);
-        stream.write_all(&requests.concat()).await?;
+        let mut all: Vec<_> = (0..random.below(60)).flat_map(|_| request(random)).collect();
+        all.extend(last_request(random));
+        stream.write_all(&all).await?;
+        self.sent.fetch_add(1, Relaxed);
         self.hear(&mut stream, random).await
     }
 
@@ -89,7 +90,8 @@ impl Attack {
         }
         self.upgraded.fetch_add(1, Relaxed);
         let (mut read, mut write) = stream.into_split();
-        let frames: Vec<_> = (0..1 + random.below(120)).map(|_| frame(random)).collect();
+        let mut frames: Vec<_> = (0..random.below(200)).map(|_| frame(random)).collect();
+        frames.push(last_frame(random));
         self.sent.fetch_add(frames.len(), Relaxed);
         let sending = async {
             for piece in frames.concat().chunks(1 + random.below(4_000) as usize) {
@@ -105,10 +107,7 @@ impl Attack {
             Ok::<_, io::Error>(())
         };
         let (sent, heard) = tokio::join!(sending, hearing);
-        if let [.., 0x88, len, high, low] | [.., 0x88, len, high, low, _] = all[..]
-            && len < 4
-        {
-            let code = u16::from_be_bytes([high, low]);
+        if let Some(code) = close_code(&all) {
             *self.closed.lock().expect("no panic").entry(code).or_default() += 1;
         }
         sent.and(heard)
@@ -171,6 +170,8 @@ impl Attack {
             let text = answers.get(at + 9..at + 12).and_then(|text| str::from_utf8(text).ok());
             let Some(status) = text.and_then(|text| text.parse().ok()) else { continue };
             *statuses.entry(status).or_default() += 1;
+            // What was answered was looked at.
+            self.sent.fetch_add(1, Relaxed);
             let answer = || String::from_utf8_lossy(&answers[at..answers.len().min(at + 600)]);
             assert!(status < 500 || status == 503, "{}", answer());
         }
@@ -179,13 +180,13 @@ impl Attack {
     /// Panics if what the attack is about hardly happened.
     pub(crate) fn assert_not_empty(&self) {
         let statuses = self.statuses.lock().expect("no panic");
-        for status in [101, 200, 400, 403, 404, 405] {
+        for status in [101, 200, 204, 400, 403, 404, 405, 426, 429, 503] {
             let count = statuses.get(&status).copied().unwrap_or_default();
-            assert!(count > 10, "{status} was answered {count} times: {statuses:?}");
+            assert!(count > 0, "{status} was answered {count} times: {statuses:?}");
         }
         assert!(self.upgraded.load(Relaxed) > 10);
         let closed = self.closed.lock().expect("no panic");
-        assert!(closed.contains_key(&1002), "{closed:?}");
+        assert!(closed.contains_key(&1002) && closed.contains_key(&1009), "{closed:?}");
     }
 }
 
@@ -198,6 +199,21 @@ impl fmt::Display for Attack {
             f,
             "{sent} inputs over {connections} connections; statuses {statuses:?}; close codes {closed:?}"
         )
+    }
+}
+
+/// The code of the close frame among a server's frames.
+fn close_code(mut frames: &[u8]) -> Option<u16> {
+    loop {
+        let (len, rest) = match *frames {
+            [_, 126, high, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
+            [_, len @ ..126, ref rest @ ..] => (usize::from(len), rest),
+            _ => return None,
+        };
+        if frames[0] == 0x88 {
+            return Some(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
+        }
+        frames = rest.get(len..)?;
     }
 }
 

@@ -2,36 +2,63 @@
 
 use tidings_testkit::{
     Random,
-    raw::{handshake, masked},
+    raw::{fragments, handshake, masked},
 };
 
-/// Requests that are right.
-pub(crate) const TARGETS: &[(&str, &str)] = &[
+/// Requests that are right, and answered at once.
+const TARGETS: &[(&str, &str)] = &[
     ("GET", "/realtime/poll?room=a"),
     ("GET", "/realtime/poll?room=a&cursor=p1.2.3&wait=0"),
     ("GET", "/realtime/poll?room=a&room=b&from=now&from=start&hello=1"),
-    ("GET", "/realtime/sse?room=a&from=start&format=json&hello=1"),
-    ("GET", "/realtime/sse?room=a&room=b&from=v_x3Hq0AAAAB"),
+    ("GET", "/realtime/poll?room=a&room=b&cursor=v_x3Hq0AAAAB&wait=0"),
+    ("GET", "/poll?room=%F0%9F%A6%80"),
     ("GET", "/realtime/ws?room=a"),
-    ("GET", "/sse?room=%F0%9F%A6%80"),
     ("OPTIONS", "/realtime/send"),
+    ("POST", "/realtime/send"),
     ("POST", "/realtime/send"),
     ("GET", "/"),
 ];
 
-/// Header fields, right and wrong.
+/// Those, and more of the kind that has no end.
+const STREAMS: &[(&str, &str)] = &[
+    ("GET", "/realtime/sse?room=a"),
+    ("GET", "/realtime/sse?room=a&from=start&format=json&hello=1"),
+    ("GET", "/realtime/sse?room=a&room=b&from=v_x3Hq0AAAAB"),
+    ("GET", "/realtime/poll?room=a&wait=60"),
+    ("POST", "/realtime/send"),
+    ("BREW", "/realtime/send"),
+];
+
+const METHODS: &[&str] = &["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "PATCH", "BREW"];
+
+/// Header fields that are fields, whatever is in them.
 const FIELDS: &[&str] = &[
     "X-Forwarded-For: 192.0.2.7",
     "X-Forwarded-For: 6.6.6.6, 192.0.2.8:99, unknown",
     "X-Forwarded-For: \"[::1]:x, ,,;=\"",
+    "X-Forwarded-For: 2001:db8::1, [2001:db8:0:1::2]:443",
     "Forwarded: for=\"[2001:db8::1]:80\\\";proto=x, for=_hid",
     "Last-Event-ID: p1.2.3",
-    "Last-Event-ID: \u{fffd}\u{0}",
+    "Last-Event-ID: \u{fffd}",
     "Last-Event-ID: vAAAA",
+    "Last-Event-ID: p4294967296.1.1",
     "Origin: https://evil.example",
     "Origin: null",
     "Origin: ://",
+    "Sec-Fetch-Site: same-origin",
     "Accept: text/event-stream",
+    "Content-Type: text/\u{e9}",
+    "Authorization: Bearer ????",
+    "Cookie: a=b; ;;=",
+    "Upgrade: h2c",
+    "Sec-WebSocket-Version: 12",
+    "Sec-WebSocket-Key: short",
+    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7",
+    "Sec-WebSocket-Protocol: ,, tidings.v1",
+];
+
+/// Lines that are none, or that say something wrong of the request itself.
+const WRONG_FIELDS: &[&str] = &[
     "Content-Encoding: gzip",
     "Content-Length: 18446744073709551616",
     "Content-Length: -1",
@@ -39,15 +66,10 @@ const FIELDS: &[&str] = &[
     "Transfer-Encoding: chunked",
     "Transfer-Encoding: gzip, chunked",
     "Expect: 100-continue",
-    "Upgrade: websocket",
-    "Upgrade: h2c",
     "Connection: upgrade, close",
-    "Sec-WebSocket-Version: 12",
-    "Sec-WebSocket-Key: short",
-    "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7",
-    "Sec-WebSocket-Protocol: ,, tidings.v1",
-    "Authorization: Bearer \u{7f}",
-    "Cookie: a=b; ;;=",
+    "Upgrade: websocket",
+    "Host: b",
+    "X: \u{0}",
     "no colon",
     ": no name",
     " folded",
@@ -158,32 +180,71 @@ fn deep(random: &mut Random) -> Vec<u8> {
     }
 }
 
-/// An HTTP request with its body.
+/// A request that HTTP has nothing against, and that is answered for that, with whatever in it.
 pub(crate) fn request(random: &mut Random) -> Vec<u8> {
     let (method, target) = *random.pick(TARGETS);
     let mut target = target.as_bytes().to_vec();
-    if random.below(2) == 0 {
+    if random.below(3) > 0 {
         mutate(random, &mut target);
     }
-    let body = if method == "POST" { body(random) } else { Vec::new() };
-    let mut request = [method.as_bytes(), b" ", &target, b" HTTP/1.1\r\nHost: a\r\n"].concat();
-    for _ in 0..random.below(4) {
-        request.extend_from_slice(random.pick(FIELDS).as_bytes());
-        request.extend_from_slice(b"\r\n");
+    let method = if random.below(20) == 0 { *random.pick(METHODS) } else { method };
+    let fields: Vec<_> = (0..random.below(4)).map(|_| *random.pick(FIELDS)).collect();
+    put_request(method, &legal(&target), &fields, &if method == "POST" { body(random) } else { Vec::new() })
+}
+
+/// A request that may be anything, and after which nothing is answered any more.
+pub(crate) fn last_request(random: &mut Random) -> Vec<u8> {
+    let (method, target) = *random.pick(STREAMS);
+    let mut target = target.as_bytes().to_vec();
+    mutate(random, &mut target);
+    let mut fields: Vec<_> = (0..random.below(3)).map(|_| *random.pick(FIELDS)).collect();
+    fields.extend((0..random.below(3)).map(|_| *random.pick(WRONG_FIELDS)));
+    let many = format!("X-Many: {}", "y".repeat(random.below(1_000) as usize));
+    if random.below(50) == 0 {
+        fields.extend(std::iter::repeat_n(many.as_str(), 150));
     }
-    if random.below(300) == 0 {
-        let line = format!("X-Many: {}\r\n", "y".repeat(random.below(1_000) as usize));
-        request.extend_from_slice(line.repeat(150).as_bytes());
-    }
-    if method == "POST" {
-        request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
-    }
-    request.extend_from_slice(b"\r\n");
-    request.extend_from_slice(&body);
-    if random.below(6) == 0 {
+    let mut request = put_request(method, &target, &fields, &body(random));
+    if random.below(2) == 0 {
         mutate(random, &mut request);
     }
     request
+}
+
+fn put_request(method: &str, target: &[u8], fields: &[&str], body: &[u8]) -> Vec<u8> {
+    let mut request = [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: a\r\n"].concat();
+    for field in fields {
+        request.extend_from_slice(field.as_bytes());
+        request.extend_from_slice(b"\r\n");
+    }
+    if !body.is_empty() {
+        request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+    }
+    [&request[..], b"\r\n", body].concat()
+}
+
+/// What may stand in a request's first line: the rest in percents.
+fn legal(target: &[u8]) -> Vec<u8> {
+    let mut legal = Vec::new();
+    for byte in target {
+        match byte {
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'/'
+            | b'?'
+            | b'&'
+            | b'='
+            | b'%'
+            | b'.'
+            | b'~'
+            | b'+' => legal.push(*byte),
+            byte => legal.extend_from_slice(format!("%{byte:02x}").as_bytes()),
+        }
+    }
+    if legal.first() != Some(&b'/') {
+        legal.insert(0, b'/');
+    }
+    legal
 }
 
 /// One command or several.
@@ -192,14 +253,14 @@ fn body(random: &mut Random) -> Vec<u8> {
         return command(random);
     }
     let commands: Vec<_> = (0..random.below(70)).map(|_| command(random)).collect();
-    let mut body = [b"[", &commands.join(&b','), &b"]"[..]].concat();
+    let mut body = [&b"["[..], &commands.join(&b','), b"]"].concat();
     mutate(random, &mut body);
     body
 }
 
 /// A WebSocket handshake; mostly one that is agreed to.
 pub(crate) fn upgrade(random: &mut Random) -> Vec<u8> {
-    let address = format!("X-Forwarded-For: 203.0.113.{}", random.below(256));
+    let address = format!("X-Forwarded-For: 203.0.113.{}", random.below(16));
     let deflate = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
     let headers: &[&str] = if random.below(2) == 0 { &[&address, deflate] } else { &[&address] };
     let mut upgrade = handshake("/realtime/ws?room=a", headers).into_bytes();
@@ -209,29 +270,43 @@ pub(crate) fn upgrade(random: &mut Random) -> Vec<u8> {
     upgrade
 }
 
-/// A frame, mostly of a command and right.
+/// A frame that WebSocket has nothing against, with whatever in it.
 pub(crate) fn frame(random: &mut Random) -> Vec<u8> {
-    match random.below(60) {
-        // A control frame, right or too long, or in fragments.
-        0..4 => {
-            let payload = vec![b'p'; random.below(140) as usize];
-            masked(*random.pick(&[0x88, 0x89, 0x8a, 0x09]), &payload)
-        }
+    match random.below(20) {
+        0 => masked(*random.pick(&[0x89, 0x8a]), &vec![b'p'; random.below(126) as usize]),
+        1 => masked(0x82, &[0, 1, 2]),
+        2 => fragments(0x81, &text(random), 1 + random.below(20) as usize),
+        _ => masked(0x81, &text(random)),
+    }
+}
+
+/// A command as a text message may have it.
+fn text(random: &mut Random) -> Vec<u8> {
+    let command = String::from_utf8_lossy(&command(random)).into_owned();
+    // More would be the end of the connection.
+    if command.len() < 15_000 { command.into_bytes() } else { b"[[[".to_vec() }
+}
+
+/// A frame that mostly is the end of the connection.
+pub(crate) fn last_frame(random: &mut Random) -> Vec<u8> {
+    match random.below(9) {
+        0 => masked(*random.pick(&[0x88, 0x89, 0x8a, 0x09]), &vec![b'p'; random.below(140) as usize]),
         // A fragment, with or without a beginning.
-        4..8 => masked(*random.pick(&[0x01, 0x00, 0x80, 0x02]), &command(random)),
+        1 => masked(*random.pick(&[0x01, 0x00, 0x80, 0x02]), &command(random)),
         // Not compressed, whatever it says; bits and opcodes that mean nothing.
-        8..12 => masked(*random.pick(&[0xc1, 0x41, 0x91, 0xa1, 0x83, 0x8b]), &command(random)),
-        12..14 => masked(0x82, &[0, 1, 2]),
+        2 => masked(*random.pick(&[0xc1, 0x41, 0x91, 0xa1, 0x83, 0x8b]), &command(random)),
         // A length that is more than is taken, or than comes.
-        14 => [&[0x81, 0xff][..], &random.below(u64::MAX).to_be_bytes(), &[1, 2, 3, 4]].concat(),
-        15 => {
+        3 => [&[0x81, 0xff][..], &random.below(u64::MAX).to_be_bytes(), &[1, 2, 3, 4]].concat(),
+        4 => {
             let mut frame = masked(0x81, &command(random));
             mutate(random, &mut frame);
             frame
         }
         // Not masked.
-        16 => [&[0x81, 2][..], b"{}"].concat(),
-        _ => masked(0x81, &command(random)),
+        5 => [&[0x81, 2][..], b"{}"].concat(),
+        6 => masked(0x88, &[&(random.below(6_000) as u16).to_be_bytes()[..], b"bye\xff"].concat()),
+        7 => masked(0x81, &[b'x'; 20_000]),
+        _ => masked(0x81, b"\xff\xc0"),
     }
 }
 

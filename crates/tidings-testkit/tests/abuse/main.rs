@@ -24,15 +24,15 @@ use tokio::{task::JoinSet, time::sleep};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// With every change; a million takes minutes.
-const INPUTS: usize = 4_000;
+const INPUTS: usize = 8_000;
 /// Attackers at once.
 const ATTACKERS: usize = 24;
 /// So few that they are reached.
-const SESSIONS: usize = 60;
+const SESSIONS: usize = 12;
 const ROOMS: usize = 100;
 const MESSAGE: usize = 16 << 10;
 /// What the runtime, the system's caches and the maps of the server may differ by.
-const MARGIN: usize = 1 << 20;
+const MARGIN: usize = 512 << 10;
 const SOON: Duration = Duration::from_secs(30);
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -43,11 +43,11 @@ fn server_limits() -> Limits {
     limits.node_rooms = ROOMS;
     limits.message = MESSAGE;
     limits.rooms = 8;
-    limits.polls = SESSIONS / 2;
-    limits.address_sessions = 5;
-    limits.address_requests = Rate::per_second(50).burst(100);
-    limits.session_commands = Rate::per_second(200).burst(400);
-    limits.poll_wait = Duration::from_millis(50);
+    limits.polls = 4;
+    limits.address_sessions = 2;
+    limits.address_requests = Rate::per_second(20).burst(20);
+    limits.session_commands = Rate::per_second(200).burst(150);
+    limits.poll_wait = Duration::from_millis(5);
     limits.linger = Duration::from_millis(100);
     limits
 }

@@ -66,3 +66,31 @@ async fn a_head_that_never_ends_is_given_up_in_time_whatever_it_began_with() {
         assert!(!answer.contains(" 200 ") && !answer.contains(" 101 "), "{at}: {answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_kept_for_the_next_request_is_not_kept_for_long() {
+    let server = Server::start().await;
+    let poll = "GET /realtime/poll?room=a HTTP/1.1\r\nHost: a\r\n\r\n";
+    // One that asks and then is silent, and one that begins with the next request and is slow.
+    let half = format!("{poll}GET /realtime/poll?ro");
+    let drips = [
+        drip(&server, Duration::ZERO, poll.as_bytes(), Duration::ZERO),
+        drip(&server, Duration::from_secs(2), half.as_bytes(), Duration::from_millis(1)),
+    ];
+    for (answer, time) in futures_util::future::join_all(drips).await {
+        assert_eq!(answer.matches(" 200 ").count(), 1, "{answer}");
+        assert!(time > Duration::from_secs(8) && time < Duration::from_secs(13), "{time:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_a_hundred_fields_at_most() {
+    let server = Server::start().await;
+    for (more, status) in [(98, " 200 "), (101, " 431 ")] {
+        let fields = "X: y\r\n".repeat(more);
+        let request =
+            format!("GET /realtime/poll?room=a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
+        let (answer, _) = drip(&server, Duration::ZERO, request.as_bytes(), Duration::ZERO).await;
+        assert!(answer.contains(status), "{more}: {answer:.80}");
+    }
+}

@@ -5,3 +5,6 @@ pub mod architecture {}
 
 #[doc = include_str!("manual/proxies.md")]
 pub mod proxies {}
+
+#[doc = include_str!("manual/security.md")]
+pub mod security {}

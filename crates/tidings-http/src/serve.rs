@@ -24,7 +24,7 @@ use std::{
 };
 use tidings_core::{Buckets, Rate};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncWriteExt, Interest},
     net::TcpStream,
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -302,6 +302,10 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
         }
         if count == PREFACE.len() {
             return Ok(true);
+        }
+        // An end behind what was peeked at shows only here.
+        if stream.ready(Interest::READABLE).await?.is_read_closed() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // What was peeked at stays, so the socket would be readable at once.
         sleep(pause).await;

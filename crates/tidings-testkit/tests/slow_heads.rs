@@ -94,3 +94,15 @@ async fn a_head_has_a_hundred_fields_at_most() {
         assert!(answer.contains(status), "{more}: {answer:.80}");
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_ends_with_half_a_preface_is_gone_at_once() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address()).await.expect("connected");
+    stream.write_all(b"PRI * HT").await.expect("sent");
+    stream.shutdown().await.expect("its half is ended");
+    let mut nothing = Vec::new();
+    // A reset is an end as well.
+    let _ = within(Duration::from_secs(2), "the end", stream.read_to_end(&mut nothing)).await;
+    assert!(nothing.is_empty());
+}

@@ -31,14 +31,22 @@ pub trait Broker: Send + Sync + 'static {
     /// open whether it was.
     fn publish(&self, publish: Publish) -> Answer<'_, Position>;
 
-    /// Begins to hand over a room's messages. The answer comes when none published later can be missed.
-    fn watch<'a>(&'a self, room: &'a RoomName) -> Answer<'a, ()>;
+    /// Begins to hand over the messages of a room that keeps what `rooms` says. The answer comes when no message
+    /// published later can be missed by both the hand-over and a [`read`](Self::read) that begins from here on.
+    fn watch<'a>(&'a self, room: &'a RoomName, rooms: Rooms) -> Answer<'a, ()>;
 
     /// Ends one [`watch`](Self::watch).
     fn unwatch(&self, room: &RoomName);
 
-    /// Reads at most `limit` messages of the room's history, in one step.
-    fn read<'a>(&'a self, room: &'a RoomName, from: ReadFrom, limit: usize) -> Answer<'a, Slice>;
+    /// Reads at most `limit` messages of the room's history, in one step. `rooms` is what the room keeps: a broker
+    /// may find its history by that, and need not keep more than that.
+    fn read<'a>(
+        &'a self,
+        room: &'a RoomName,
+        rooms: Rooms,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Answer<'a, Slice>;
 
     /// How often a node compares each of its rooms with the history, to find a loss at the tail that no later
     /// message shows. None: what is handed over is never lost.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use tidings::{
-    MemoryBroker, Message, Position, RoomName,
+    MemoryBroker, Message, Position, RoomName, Rooms,
     broker::{Answer, Broker, Publish, ReadFrom, Sink, Slice},
 };
 use tokio::time::Instant;
@@ -54,19 +54,25 @@ impl Broker for UnrulyBroker {
         self.memory.publish(publish)
     }
 
-    fn watch<'a>(&'a self, room: &'a RoomName) -> Answer<'a, ()> {
-        self.memory.watch(room)
+    fn watch<'a>(&'a self, room: &'a RoomName, rooms: Rooms) -> Answer<'a, ()> {
+        self.memory.watch(room, rooms)
     }
 
     fn unwatch(&self, room: &RoomName) {
         self.memory.unwatch(room);
     }
 
-    fn read<'a>(&'a self, room: &'a RoomName, from: ReadFrom, limit: usize) -> Answer<'a, Slice> {
+    fn read<'a>(
+        &'a self,
+        room: &'a RoomName,
+        rooms: Rooms,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Answer<'a, Slice> {
         Box::pin(async move {
             // As over a network: others run in between, and what is handed over meanwhile must be held.
             tokio::time::sleep(Duration::from_millis(2)).await;
-            self.memory.read(room, from, limit).await
+            self.memory.read(room, rooms, from, limit).await
         })
     }
 

@@ -237,7 +237,7 @@ impl Broker for MemoryBroker {
         Box::pin(ready(self.publish_now(publish)))
     }
 
-    fn watch<'a>(&'a self, room: &'a RoomName) -> Answer<'a, ()> {
+    fn watch<'a>(&'a self, room: &'a RoomName, _: Rooms) -> Answer<'a, ()> {
         Box::pin(ready(self.with(room, |history| history.watches += 1)))
     }
 
@@ -250,7 +250,7 @@ impl Broker for MemoryBroker {
         }
     }
 
-    fn read<'a>(&'a self, room: &'a RoomName, from: ReadFrom, limit: usize) -> Answer<'a, Slice> {
+    fn read<'a>(&'a self, room: &'a RoomName, _: Rooms, from: ReadFrom, limit: usize) -> Answer<'a, Slice> {
         Box::pin(ready(Ok(self.read_now(room, from, limit))))
     }
 

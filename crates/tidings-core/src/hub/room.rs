@@ -200,7 +200,7 @@ impl Room {
     async fn read_once(self: &Arc<Self>, node: &Arc<Node>) -> Result<Synced, BrokerError> {
         let watched = self.state.lock().watched;
         if !watched {
-            node.broker.watch(&self.name).await?;
+            node.broker.watch(&self.name, self.rooms).await?;
             let closed = {
                 let mut state = self.state.lock();
                 state.watched = !state.closed;
@@ -214,7 +214,7 @@ impl Room {
         }
         let from = self.state.lock().replica.read_from();
         let from = from.map_or(ReadFrom::Tail, ReadFrom::After);
-        let slice = node.broker.read(&self.name, from, RING).await?;
+        let slice = node.broker.read(&self.name, self.rooms, from, RING).await?;
         let synced = self.state.lock().replica.synced(&slice, Instant::now());
         self.known.notify_waiters();
         node.deliver(self);

@@ -7,7 +7,7 @@ use super::{
     work::{Entered, Joined},
 };
 use crate::{
-    CloseReason, Cursor, Message, Notice, Position, RoomName,
+    CloseReason, Cursor, Message, Notice, Position, RoomName, Rooms,
     broker::{ReadFrom, Slice},
     hub::{Membership, Node, jitter},
     reader::{Fill, Given, Reader},
@@ -234,7 +234,7 @@ impl Subscription {
             Fill::Some => Next::Turn,
             Fill::Nothing => Next::Nothing,
             Fill::Read(from) => {
-                self.read = Some(Task::spawn(read(Arc::clone(node), name(), from)));
+                self.read = Some(Task::spawn(read(Arc::clone(node), name(), room.rooms, from)));
                 Next::Read
             }
         }
@@ -253,12 +253,12 @@ impl Subscription {
 }
 
 /// Reads a page of history, however long the broker is away: the session keeps its place meanwhile.
-async fn read(node: Arc<Node>, room: RoomName, from: ReadFrom) -> Slice {
+async fn read(node: Arc<Node>, room: RoomName, rooms: Rooms, from: ReadFrom) -> Slice {
     let mut pause = FIRST_PAUSE;
     loop {
         {
             let _turn = node.reads.acquire().await;
-            if let Ok(slice) = node.broker.read(&room, from, PAGE).await {
+            if let Ok(slice) = node.broker.read(&room, rooms, from, PAGE).await {
                 return slice;
             }
         }

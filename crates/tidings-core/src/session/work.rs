@@ -160,10 +160,10 @@ pub(super) async fn enter(
             Ok(reader) => return Ok::<_, JoinError>(reader),
             Err(read) => read,
         };
-        let (reads, name) = (Arc::clone(&node), room.clone());
+        let (reads, name, rooms) = (Arc::clone(&node), room.clone(), membership.room.rooms);
         let slice = Task::spawn(async move {
             let _turn = reads.reads.acquire().await;
-            reads.broker.read(&name, read, PAGE).await
+            reads.broker.read(&name, rooms, read, PAGE).await
         });
         let slice = slice.await.and_then(Result::ok).ok_or(JoinError::Unavailable)?;
         Ok(Reader::begin_with(membership.room.rooms.kind(), read, slice, node.limits.batch))

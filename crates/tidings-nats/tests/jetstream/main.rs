@@ -1,0 +1,9 @@
+//! The broker against real servers.
+
+mod cluster;
+mod contract;
+mod faults;
+mod hubs;
+mod recreated;
+mod server;
+mod sink;

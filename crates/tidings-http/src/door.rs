@@ -16,7 +16,7 @@ struct Shared {
     most: usize,
     most_of_one: usize,
     inside: Mutex<Inside>,
-    /// Lines of the log, for each that they are about.
+    /// Lines of the log, of each kind: whoever comes from many addresses could write one for each.
     lines: Buckets,
 }
 
@@ -62,8 +62,7 @@ impl Door {
                 return Some(Permit(Arc::clone(place)));
             }
         };
-        self.0.lines.tidy();
-        if self.0.lines.take((full, address)).is_ok() {
+        if self.0.lines.take(full).is_ok() {
             tracing::warn!(address = address.map(tracing::field::display), "a connection is refused: {full}");
         }
         None

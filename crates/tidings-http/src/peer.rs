@@ -119,7 +119,7 @@ impl Proxies {
             return peer;
         }
         let mut client = peer;
-        for hop in self.hops(headers).into_iter().rev() {
+        for hop in self.hops(headers) {
             let Some(ip) = hop else { return peer };
             client = Peer::at(ip);
             if !self.trusts(client) {
@@ -130,7 +130,7 @@ impl Proxies {
         client
     }
 
-    /// Those for whom a request was passed on, in the order in which they stand; none for what is no address.
+    /// Those for whom a request was passed on, the last first; none for what is no address.
     fn hops(&self, headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         let lines = |name: &HeaderName| {
             let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
@@ -138,37 +138,48 @@ impl Proxies {
         };
         match self.field {
             None => Vec::new(),
+            // A list that knows no quotes: one that stands there is part of a member.
             Some(Field::XForwardedFor) => {
-                let line = lines(&X_FORWARDED_FOR);
-                list(&line, b',').into_iter().map(node).collect()
+                lines(&X_FORWARDED_FOR).rsplit(|byte| *byte == b',').filter_map(member).map(node).collect()
             }
             Some(Field::Forwarded) => {
-                let line = lines(&FORWARDED);
-                list(&line, b',').into_iter().map(forwarded_for).collect()
+                rlist(&lines(&FORWARDED), b',').into_iter().map(forwarded_for).collect()
             }
         }
     }
 }
 
-/// The members of a list, of which none that is empty counts (RFC 9110 §5.6.1). What stands in quotes is not taken apart.
-fn list(line: &[u8], separator: u8) -> Vec<&[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    let members = line.split(|byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            byte => return !quoted && *byte == separator,
+/// A member of a list; none that is empty counts (RFC 9110 §5.6.1).
+fn member(text: &[u8]) -> Option<&[u8]> {
+    Some(text.trim_ascii()).filter(|text| !text.is_empty())
+}
+
+/// The members of a list, the last first. What stands in quotes is not taken apart.
+///
+/// It is read from its end, as it is believed: a quote that a client has opened and not closed would otherwise swallow what
+/// the proxies have put behind it.
+fn rlist(line: &[u8], separator: u8) -> Vec<&[u8]> {
+    let mut quoted = false;
+    let (mut members, mut end) = (Vec::new(), line.len());
+    for at in (0..line.len()).rev() {
+        let escapes = line[..at].iter().rev().take_while(|byte| **byte == b'\\');
+        match line[at] {
+            b'"' if escapes.count() % 2 == 0 => quoted = !quoted,
+            byte if byte == separator && !quoted => {
+                members.extend(member(&line[at + 1..end]));
+                end = at;
+            }
+            _ => {}
         }
-        false
-    });
-    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).collect()
+    }
+    members.extend(member(&line[..end]));
+    members
 }
 
 /// The `for` of a member of `Forwarded` (RFC 7239 §4).
 fn forwarded_for(member: &[u8]) -> Option<IpAddr> {
     let mut found = None;
-    for pair in list(member, b';') {
+    for pair in rlist(member, b';') {
         let at = pair.iter().position(|byte| *byte == b'=')?;
         let (name, value) = (&pair[..at], &pair[at + 1..]);
         if name.eq_ignore_ascii_case(b"for") {
@@ -234,6 +245,9 @@ mod tests {
             ("10.0.0.1", &["192.0.2.1 192.0.2.2"], "10.0.0.1"),
             ("10.0.0.1", &["\"192.0.2.1"], "10.0.0.1"),
             ("10.0.0.1", &["garbage, 192.0.2.1"], "192.0.2.1"),
+            // What a client has written cannot hide what the proxy has put behind it.
+            ("10.0.0.1", &["\", 192.0.2.1"], "192.0.2.1"),
+            ("10.0.0.1", &["\"", "192.0.2.1"], "192.0.2.1"),
             ("10.0.0.1", &[",, ,"], "10.0.0.1"),
             // Not one of ours.
             ("192.0.2.9", &["192.0.2.1"], "192.0.2.9"),
@@ -259,6 +273,10 @@ mod tests {
             (&["for=6.6.6.6", "for=192.0.2.1"], "192.0.2.1"),
             (&[r#"for=6.6.6.6;x="a,for=7.7.7.7;", for=192.0.2.1"#], "192.0.2.1"),
             (&[r#"for=192.0.2.1;x="\",for=7.7.7.7""#], "192.0.2.1"),
+            // What a client has written cannot hide what the proxy has put behind it.
+            (&[r#"for="6.6.6.6, for=192.0.2.1"#], "192.0.2.1"),
+            (&[r#"for="6.6.6.6"#, "for=192.0.2.1"], "192.0.2.1"),
+            (&[r#"for="\, for=192.0.2.1"#], "192.0.2.1"),
             // What hides an address, or breaks the rules.
             (&["for=unknown"], "10.0.0.1"),
             (&["for=\"_gazonk\""], "10.0.0.1"),

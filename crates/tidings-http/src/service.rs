@@ -26,7 +26,7 @@ struct Shared {
     proxies: Proxies,
     endpoints: Vec<Arc<dyn Endpoint>>,
     pages: HashMap<String, Asset>,
-    /// Lines of the log, for each address that they are about.
+    /// Lines of the log: whoever comes from many addresses could write one for each.
     lines: Arc<Buckets>,
 }
 
@@ -152,8 +152,7 @@ impl Service {
             return endpoint.refuse(&head, refusal);
         }
         if let Err(reason) = allowed {
-            shared.lines.tidy();
-            if shared.lines.take(address).is_ok() {
+            if shared.lines.take(()).is_ok() {
                 let (address, path) = (address.map(tracing::field::display), endpoint.path());
                 tracing::info!(address, path, "a page's request is refused: {reason}");
             }

@@ -57,35 +57,24 @@ pub(crate) async fn read(
 ) -> Result<Slice, BrokerError> {
     let subject = inner.names.subject(store.place, room);
     store.identity(rooms.retention()).await?;
-    for _ in 0..PATIENCE {
+    let mut patience = PATIENCE;
+    loop {
         let at = Instant::now();
         let (newest, look) = tokio::try_join!(store.newest(&subject), store.look())?;
         if let ReadFrom::After(cursor) = from
             && cursor.epoch == look.identity.epoch
             && cursor.offset > look.last
+            && patience > 0
         {
             // The server that answers may not have heard of it yet. If it stays so, the end of the stream is lost.
+            patience -= 1;
             tokio::time::sleep(PAUSE).await;
             continue;
         }
-        let read = Read {
-            inner,
-            store,
-            room,
-            subject: subject.clone(),
-            keeps: rooms.retention(),
-            limit: limit.max(1),
-            identity: look.identity,
-            newest,
-        };
+        let (keeps, limit, identity) = (rooms.retention(), limit.max(1), look.identity);
+        let read = Read { inner, store, room, subject, keeps, limit, identity, newest };
         return read.answer(store.place.class, from, look, at).await;
     }
-    let at = Instant::now();
-    let (newest, look) = tokio::try_join!(store.newest(&subject), store.look())?;
-    let keeps = rooms.retention();
-    let read =
-        Read { inner, store, room, subject, keeps, limit: limit.max(1), identity: look.identity, newest };
-    read.answer(store.place.class, from, look, at).await
 }
 
 impl Read<'_> {

@@ -32,7 +32,7 @@ async fn connect(kind: Kind, server: &Server) -> Vec<TcpStream> {
         streams.push(stream);
     }
     server.until_sessions(COUNT, Duration::from_secs(5)).await;
-    until_members(&server, COUNT).await;
+    until_members(server, COUNT).await;
     streams
 }
 

@@ -83,7 +83,8 @@ impl Quotas {
     }
 
     pub(super) fn note_crowded(&self, crowded: Crowded, address: Option<Address>) {
-        if self.lines.take((crowded.code(), address)).is_ok() {
+        // Of each kind: whoever comes from many addresses could write a line for each.
+        if self.lines.take(crowded.code()).is_ok() {
             let address = address.map(tracing::field::display);
             tracing::warn!(
                 address,

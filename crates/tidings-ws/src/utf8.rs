@@ -55,7 +55,7 @@ impl Tail {
             return Err(InvalidUtf8);
         }
         let (valid, begun) = input.split_at(error.valid_up_to());
-        text.push_str(str::from_utf8(valid).map_err(|_| InvalidUtf8)?);
+        text.push_str(simdutf8::basic::from_utf8(valid).map_err(|_| InvalidUtf8)?);
         self.bytes[..begun.len()].copy_from_slice(begun);
         self.len = begun.len() as u8;
         Ok(())

@@ -1,6 +1,6 @@
 //! Frame headers (RFC 6455 §5.2), judged as early as their bytes allow.
 
-use super::{Limits, ProtocolError, Role, take};
+use super::{LARGE, Limits, ProtocolError, Role, take};
 use crate::{deflate::compressed_limit, frame, mask};
 use std::io::Cursor;
 use tungstenite::protocol::frame::{
@@ -22,6 +22,15 @@ pub(super) struct Frame {
     pub(super) remaining: usize,
 }
 
+impl Frame {
+    /// Unmasks the next bytes of the payload.
+    pub(super) fn unmask(&mut self, piece: &mut [u8]) {
+        if let Some(key) = &mut self.key {
+            *key = mask::apply(piece, *key);
+        }
+    }
+}
+
 /// What a header is judged by.
 #[derive(Debug)]
 pub(super) struct Rules {
@@ -41,8 +50,8 @@ pub(super) struct Begun {
     pub(super) compressed: bool,
 }
 
-/// A data message in one frame, all of it at the front of `input`, not compressed and not over the limits: its kind,
-/// and its payload unmasked. It is what nearly all messages are, and is known by looking once; anything else, right or
+/// A data message in one frame, all of it at the front of `input`, not compressed, not large and not over the limits:
+/// its kind, and its payload unmasked. It is what nearly all messages are, and is known by looking once; anything else, right or
 /// wrong, is left as it is for [`Head::read`].
 ///
 /// To be asked between messages only.
@@ -69,7 +78,7 @@ pub(super) fn whole<'a>(
         _ => return None,
     };
     let start = if masked { start + size_of::<mask::Key>() } else { start };
-    if len > limits.frame.min(limits.message) || input.len() < start + len {
+    if len > limits.frame.min(limits.message).min(LARGE) || input.len() < start + len {
         return None;
     }
     let message = take(input, start + len);

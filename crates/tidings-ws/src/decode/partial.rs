@@ -58,12 +58,23 @@ impl Partial {
         }
     }
 
-    /// Appends a piece of `frame`, whose `remaining` bytes do not include it; the message stays within
+    /// Unmasks and appends a piece of `frame`, whose `remaining` bytes do not include it; the message stays within
     /// `limit` bytes since the header was checked.
-    pub(super) fn push(&mut self, piece: &[u8], frame: Frame, limit: usize) -> Result<(), ProtocolError> {
+    pub(super) fn push(
+        &mut self,
+        piece: &mut [u8],
+        frame: &mut Frame,
+        limit: usize,
+    ) -> Result<(), ProtocolError> {
         let frame_end = self.len() + piece.len() + frame.remaining;
         let limit = if self.is_compressed() { compressed_limit(limit) } else { limit };
-        self.append(piece, frame_end, if frame.fin { frame_end } else { limit })
+        self.reserve(piece.len(), frame_end, if frame.fin { frame_end } else { limit });
+        // Unmasked, checked and copied while it is near: one way to the memory behind instead of three.
+        for block in piece.chunks_mut(BLOCK) {
+            frame.unmask(block);
+            self.append(block)?;
+        }
+        Ok(())
     }
 
     /// Appends what was inflated, if it stays within `limit`.
@@ -72,19 +83,24 @@ impl Partial {
         if needed > limit {
             return Err(ProtocolError::MessageTooLarge { limit });
         }
-        self.append(piece, needed, limit)
+        self.reserve(piece.len(), needed, limit);
+        self.append(piece)
     }
 
-    fn append(&mut self, piece: &[u8], frame_end: usize, longest: usize) -> Result<(), ProtocolError> {
-        let needed = self.len() + piece.len();
-        let capacity = room(self.capacity(), needed, frame_end, longest);
+    fn reserve(&mut self, more: usize, frame_end: usize, longest: usize) {
+        let capacity = room(self.capacity(), self.len() + more, frame_end, longest);
         match self {
-            Self::Text { text, tail } => {
-                text.reserve_exact(capacity.saturating_sub(text.len()));
-                tail.push(piece, text).map_err(|_| ProtocolError::InvalidUtf8)
-            }
+            Self::Text { text, .. } => text.reserve_exact(capacity.saturating_sub(text.len())),
             Self::Binary(bytes) | Self::Compressed { payload: bytes, .. } => {
                 bytes.reserve_exact(capacity.saturating_sub(bytes.len()));
+            }
+        }
+    }
+
+    fn append(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
+        match self {
+            Self::Text { text, tail } => tail.push(piece, text).map_err(|_| ProtocolError::InvalidUtf8),
+            Self::Binary(bytes) | Self::Compressed { payload: bytes, .. } => {
                 bytes.extend_from_slice(piece);
                 Ok(())
             }
@@ -121,6 +137,9 @@ fn room(capacity: usize, needed: usize, frame_end: usize, longest: usize) -> usi
     let grown = capacity.saturating_mul(2).min(longest);
     needed.max(frame_end.min(ON_TRUST.max(needed.saturating_mul(2)))).max(grown)
 }
+
+/// What is unmasked, checked and copied at a time: a part of the first cache of any processor.
+const BLOCK: usize = 8 * 1024;
 
 /// How much memory an announced length is given before its bytes come.
 const ON_TRUST: usize = 16 * 1024;

@@ -55,7 +55,7 @@ fn put_fragments(data: Data, mut payload: &[u8], cuts: &[usize], mask: Option<[u
         let start = out.len();
         out.extend_from_slice(piece);
         if let Some(key) = mask {
-            let _ = mask::apply(&mut out[start..], key);
+            let _ = crate::mask::apply(&mut out[start..], key);
         }
         if cut.is_some() {
             frame::put_ping(BETWEEN, mask, out);

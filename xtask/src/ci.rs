@@ -10,7 +10,7 @@ use crate::flags::{self, Ci, Step};
 use crate::run::cargo;
 use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
-use crate::{autobahn, browser, features, fuzz, interop, js, loom, tidy};
+use crate::{autobahn, browser, features, fuzz, interop, js, loom, test, tidy};
 
 pub(crate) fn run(workspace: &Workspace, flags: &Ci) -> Result<()> {
     let steps = selected(&flags.only, &flags.skip);
@@ -37,7 +37,7 @@ fn perform(workspace: &Workspace, step: Step) -> Row {
             tidy::run(workspace, &flags::Tidy::default())
         }
         Step::Clippy => clippy(),
-        Step::Test => cargo(&["test", "--workspace", "--all-features"]).run(),
+        Step::Test => test::workspace(&[]),
         Step::Js => js::run(workspace),
         Step::Loom => loom::run(),
         Step::Fuzz => fuzz::run(workspace, &flags::Fuzz::default()),

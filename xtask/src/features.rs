@@ -1,4 +1,4 @@
-//! The facade's features: each stands alone, and a transport alone builds no other transport.
+//! The facade's features: each stands alone, and a transport or a broker alone builds no other.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     lint(&["--all-features"])?;
 
     check_tree(None)?;
-    for (feature, _) in TRANSPORTS {
+    for (feature, _) in EXCLUSIVE {
         ensure!(
             features.contains_key(*feature),
-            "`{FACADE}` has no feature `{feature}`; see TRANSPORTS in {}",
+            "`{FACADE}` has no feature `{feature}`; see EXCLUSIVE in {}",
             file!()
         );
         check_tree(Some(feature))?;
@@ -44,20 +44,21 @@ fn check_tree(feature: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// The crates in a `cargo tree` that belong to a transport which was not asked for.
+/// The crates in a `cargo tree` that belong to a transport or a broker which was not asked for.
 fn strangers(feature: Option<&str>, tree: &str) -> Vec<&'static str> {
     let built: BTreeSet<_> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let others = TRANSPORTS.iter().filter(|(transport, _)| feature != Some(transport));
+    let others = EXCLUSIVE.iter().filter(|(other, _)| feature != Some(other));
     others.flat_map(|(_, crates)| *crates).copied().filter(|name| built.contains(name)).collect()
 }
 
 const FACADE: &str = "tidings";
 
-/// The feature of each transport, and the crates that only this transport needs.
-const TRANSPORTS: &[(&str, &[&str])] = &[
+/// The feature of each transport and each broker, and the crates that only this one needs.
+const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("sse", &["tidings-sse"]),
     ("long-poll", &["tidings-long-poll"]),
     ("ws", &["tidings-ws", "tungstenite", "flate2"]),
+    ("nats", &["tidings-nats", "async-nats"]),
 ];
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub(crate) enum Tool {
     Chromium,
     Nginx,
     Haproxy,
+    Nats,
     Python,
     Cxx,
     /// nginx with its module nchan
@@ -61,6 +62,11 @@ pub(crate) fn haproxy() -> String {
     named("TIDINGS_HAPROXY", "/usr/sbin/haproxy")
 }
 
+/// The message broker: what `TIDINGS_NATS_SERVER` names, or the usual place.
+fn nats() -> String {
+    named("TIDINGS_NATS_SERVER", "/usr/sbin/nats-server")
+}
+
 /// The C++ compiler, as the build script of a crate finds it.
 fn cxx() -> String {
     named("CXX", "c++")
@@ -80,6 +86,7 @@ impl Tool {
             Self::Chromium => format!("chromium (looked for {})", chromium()),
             Self::Nginx => format!("nginx (looked for {})", nginx()),
             Self::Haproxy => format!("haproxy (looked for {})", haproxy()),
+            Self::Nats => format!("nats-server (looked for {})", nats()),
             Self::Python => "python 3.11 or newer with venv".to_owned(),
             Self::Cxx => "a C++ compiler (looked for what CXX names, or c++)".to_owned(),
             Self::Nchan => format!("nginx with nchan (looked for {NCHAN})"),
@@ -101,6 +108,7 @@ impl Tool {
             Self::Chromium => Path::new(&chromium()).is_file(),
             Self::Nginx => Path::new(&nginx()).is_file(),
             Self::Haproxy => Path::new(&haproxy()).is_file(),
+            Self::Nats => Path::new(&nats()).is_file(),
             // Debian has `ensurepip`, without which an environment has no pip, in a package of its own.
             Self::Python => {
                 let check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
@@ -130,6 +138,7 @@ impl Tool {
             Self::Chromium => apt(&["chromium"]),
             Self::Nginx => apt_without_starting(&["nginx"]),
             Self::Haproxy => apt_without_starting(&["haproxy"]),
+            Self::Nats => apt_without_starting(&["nats-server"]),
             Self::Python => apt(&["python3", "python3-venv"]),
             Self::Cxx => apt(&["g++"]),
             Self::Nchan => apt_without_starting(&["nginx", "libnginx-mod-nchan"]),

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::flags::Test;
 use crate::run::cargo;
+use crate::setup::{self, Tool};
 
 pub(crate) fn run(flags: &Test) -> Result<()> {
     let mut args = flags.args.clone();
@@ -11,9 +12,17 @@ pub(crate) fn run(flags: &Test) -> Result<()> {
     if std::env::args().nth(2).as_deref() == Some("--") {
         args.insert(0, "--".to_owned());
     }
+    if names_a_package(&args) {
+        return cargo(&["test", "--all-features"]).args(&args).run();
+    }
     // With `--workspace`, cargo would pass over a `-p` in silence.
-    let scope: &[&str] = if names_a_package(&args) { &[] } else { &["--workspace"] };
-    cargo(&["test"]).args(scope).args(&["--all-features"]).args(&args).run()
+    workspace(&args)
+}
+
+/// The tests of the whole workspace, some of which start servers of other makers.
+pub(crate) fn workspace(args: &[String]) -> Result<()> {
+    setup::ensure(Tool::Nats)?;
+    cargo(&["test", "--workspace", "--all-features"]).args(args).run()
 }
 
 fn names_a_package(args: &[String]) -> bool {

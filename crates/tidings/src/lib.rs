@@ -28,6 +28,7 @@
 //! | `long-poll` | long-polling | yes |
 //! | `js` | the client for browsers, at `…/tidings.js` | no |
 //! | `axum` | mounting the service in axum and any tower stack | no |
+//! | `nats` | a broker for several nodes, on NATS JetStream: `nats::NatsBroker` | no |
 //!
 //! # Words
 //!
@@ -73,6 +74,8 @@ pub use tidings_http as http;
 pub use tidings_js as script;
 #[cfg(feature = "long-poll")]
 pub use tidings_long_poll as long_polling;
+#[cfg(feature = "nats")]
+pub use tidings_nats as nats;
 #[cfg(feature = "sse")]
 pub use tidings_sse as event_stream;
 #[cfg(feature = "ws")]

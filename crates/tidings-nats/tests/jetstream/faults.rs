@@ -15,7 +15,7 @@ fn builder(url: &str) -> tidings_nats::Builder {
 
 async fn refused(broker: &NatsBroker) -> String {
     let begin = Instant::now();
-    let error = broker.publish(publish(&room("r"), log(10), 1)).await.unwrap_err();
+    let error = broker.publish(publish(&room("r"), log(10), 1)).await.expect_err("it cannot be published");
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     match error {
         BrokerError::Unavailable(why) => why,

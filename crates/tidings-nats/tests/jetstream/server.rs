@@ -39,14 +39,21 @@ impl NatsServer {
     /// Starts again what was killed, on the same port and with the same store.
     pub(crate) fn restart(&mut self) {
         let log = std::fs::File::create(self.store.path().join("log")).expect("a file");
-        let child = Command::new(program())
+        let program = program();
+        let child = Command::new(&program)
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-sd", &self.store.path().join("js").to_string_lossy()])
             .args(&self.args)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("nats-server is there");
+            .unwrap_or_else(|error| {
+                panic!(
+                    "cannot start {}, which these tests need: {error}; `cargo xtask test` installs it on Debian, \
+                     TIDINGS_NATS_SERVER names another",
+                    program.display()
+                )
+            });
         self.child = Some(child);
     }
 

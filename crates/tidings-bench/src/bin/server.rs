@@ -31,6 +31,9 @@ struct Options {
     /// Bytes of one command.
     #[arg(long, value_name = "BYTES")]
     message: Option<usize>,
+    /// Share rooms with other nodes by this broker, such as nats://127.0.0.1:4222, which keeps them in memory.
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
     /// Serve by axum, which hands no connection over.
     #[arg(long)]
     axum: bool,
@@ -65,10 +68,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    let builder = Hub::builder()
+    let mut builder = Hub::builder()
         .rooms("latest:*", Rooms::latest())
         .rooms("*", Rooms::log(options.history, Duration::from_secs(3_600)))
         .limits(options.limits());
+    if let Some(address) = &options.broker {
+        builder = builder.broker(tidings_bench::broker(address).await?);
+    }
     let hub = match options.token {
         Some(token) => builder.gate(Bearer { token }).build(),
         None => builder.gate(gate::open()).build(), // for measurements on the loopback

@@ -1,7 +1,9 @@
 //! Who may connect, join, publish and call.
 
-use crate::{Event, RoomName};
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+use crate::{Event, Notice, RoomName};
+use std::{future::Future, pin::Pin};
+
+pub use crate::identity::Identity;
 
 /// The head of a request, as a gate sees it.
 pub use http::request::Parts as RequestHead;
@@ -13,7 +15,8 @@ pub type Decision<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T, Denied>> +
 /// resume: a cursor grants nothing.
 ///
 /// Only [`connect`](Self::connect) must be written; what is not written is allowed to whoever is connected. The
-/// futures are dropped when the client goes away.
+/// futures are dropped when the client goes away, and when they have taken as long as
+/// [`Limits::gate_wait`](crate::Limits::gate_wait): then the answer is no. So it is if they panic.
 pub trait Gate: Send + Sync + 'static {
     /// Who is it, by the head of the request.
     fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity>;
@@ -37,55 +40,6 @@ pub trait Gate: Send + Sync + 'static {
     }
 }
 
-/// Who a session belongs to: a user name, and whatever the gate wants to remember. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Identity {
-    /// None: nobody in particular. Behind one pointer, for every session has an identity.
-    known: Option<Arc<Known>>,
-}
-
-#[derive(Clone, Default)]
-struct Known {
-    user: Option<Arc<str>>,
-    claims: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-impl Identity {
-    /// Nobody in particular.
-    pub fn anonymous() -> Self {
-        Self::default()
-    }
-
-    /// A named user.
-    pub fn user(name: &str) -> Self {
-        Self { known: Some(Arc::new(Known { user: Some(name.into()), claims: None })) }
-    }
-
-    /// Adds what the gate wants to find again when it is asked about a room.
-    #[must_use]
-    pub fn with_claims<T: Any + Send + Sync>(mut self, claims: T) -> Self {
-        Arc::make_mut(self.known.get_or_insert_default()).claims = Some(Arc::new(claims));
-        self
-    }
-
-    /// The user's name, if it has one.
-    pub fn name(&self) -> Option<&str> {
-        self.known.as_ref()?.user.as_deref()
-    }
-
-    /// What [`with_claims`](Self::with_claims) was given, if it has this type.
-    pub fn claims<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.known.as_ref()?.claims.as_deref()?.downcast_ref()
-    }
-}
-
-impl fmt::Debug for Identity {
-    /// Shows the name alone: claims may hold secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Identity").field(&self.name()).finish()
-    }
-}
-
 /// A gate's no.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -104,6 +58,12 @@ pub enum Denied {
         /// For people; goes to the client.
         message: String,
     },
+    /// It cannot be said now (HTTP 503).
+    #[error("{0}")]
+    Unavailable(String),
+    /// The gate has panicked (HTTP 500).
+    #[error("the server has failed at this")]
+    Internal,
 }
 
 impl Denied {
@@ -123,13 +83,25 @@ impl Denied {
         Self::Invalid { code, message: message.into() }
     }
 
+    /// It cannot be said now: what would be asked is out of reach, say. The message goes to the client, which comes back.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable(message.into())
+    }
+
     /// The code of the protocol, or the application's own.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthorized(_) => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::Invalid { code, .. } => code,
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal => "internal",
         }
+    }
+
+    /// The answer to a command.
+    pub(crate) fn notice(&self, reference: Option<u64>) -> Notice {
+        Notice::Error { reference, code: self.code(), message: self.to_string() }
     }
 }
 

@@ -1,13 +1,16 @@
 //! The node: rooms, sessions, broker.
 
+mod ask;
 mod builder;
 mod call;
 mod deliver;
+mod expiry;
 mod quotas;
 mod room;
 mod run;
 mod sessions;
 
+pub(crate) use ask::caught;
 pub use builder::HubBuilder;
 pub use call::CallError;
 pub(crate) use room::{Membership, Room, jitter};
@@ -15,10 +18,9 @@ pub(crate) use run::{Run, Runs};
 pub use sessions::Crowded;
 
 use crate::{
-    Address, CloseReason, Command, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice,
-    Position, PublishError, RoomName, Session, Subscription, Transport, Wheel,
+    Address, CloseReason, Command, Denied, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError,
+    Notice, Position, PublishError, RoomName, Session, Subscription, Transport, Wheel,
     broker::{Broker, Publish},
-    gate::Decision,
     policy::Rules,
     sync::Mutex,
 };
@@ -27,6 +29,7 @@ use std::{
     fmt,
     future::Future,
     sync::Arc,
+    time::SystemTime,
 };
 use tokio::{
     runtime::Handle,
@@ -51,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) limits: Limits,
     wheel: Wheel,
+    /// The clock of the wall, which identities expire by.
+    wall: fn() -> SystemTime,
     /// Range reads for sessions that are behind their room's ring: they share the node fairly and cannot flood
     /// the broker.
     pub(crate) reads: Arc<Semaphore>,
@@ -173,9 +178,13 @@ impl Hub {
         self.node.start_if_possible();
         let node = Arc::clone(&self.node);
         async move {
-            match node.quotas.ask(None, &who, address) {
-                Ok(()) => crate::session::perform(node, Some(who), command).await,
-                Err(over) => over.notice(command.reference()),
+            if let Err(over) = node.quotas.ask(None, &who, address) {
+                return over.notice(command.reference());
+            }
+            // Those before it in one request may have taken their time.
+            match node.still(who) {
+                Ok(who) => crate::session::perform(node, Some(who), command).await,
+                Err(denied) => denied.notice(command.reference()),
             }
         }
     }
@@ -198,8 +207,13 @@ impl Hub {
     }
 
     /// Asks the gate who it is.
-    pub fn connect<'a>(&'a self, head: &'a http::request::Parts) -> Decision<'a, Identity> {
-        self.node.gate.connect(head)
+    ///
+    /// # Errors
+    /// If the gate says no, or has not answered after [`Limits::gate_wait`], or has panicked; and if the identity that it
+    /// gives has expired.
+    pub async fn connect(&self, head: &http::request::Parts) -> Result<Identity, Denied> {
+        let who = self.node.ask("connect", |gate| gate.connect(head)).await?;
+        self.node.still(who)
     }
 
     /// The timer that the node's connections share, for heartbeats and time-outs.
@@ -218,7 +232,7 @@ impl Hub {
         let sessions = {
             let mut sessions = self.node.sessions.lock();
             sessions.closing = Some(CloseReason::Drain);
-            sessions.all.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect::<Vec<_>>()
+            sessions.mailboxes().cloned().collect::<Vec<_>>()
         };
         for mailbox in sessions {
             mailbox.close(CloseReason::Drain);
@@ -228,7 +242,7 @@ impl Hub {
     /// How much of what the hub holds now.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        for (_, mailbox) in &self.node.sessions.lock().all {
+        for mailbox in self.node.sessions.lock().mailboxes() {
             *stats.sessions.entry(mailbox.transport().name()).or_default() += 1;
         }
         let rooms: Vec<_> = self.node.rooms.lock().values().cloned().collect();

@@ -27,6 +27,7 @@ mod encode;
 mod event;
 pub mod gate;
 mod hub;
+mod identity;
 pub mod ingest;
 mod limits;
 mod message;

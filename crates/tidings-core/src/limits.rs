@@ -43,6 +43,9 @@ pub struct Limits {
     pub batch: usize,
     /// How long a join may wait for the broker (5 s).
     pub join_wait: Duration,
+    /// How long the gate may take to answer a question (10 s: what a database may take on a bad day). Then the answer is no, with
+    /// `unavailable`, 503.
+    pub gate_wait: Duration,
     /// The longest silence on a stream before a sign of life is sent (20 s: below the 25 s that clients and
     /// proxies commonly allow).
     pub heartbeat: Duration,
@@ -71,6 +74,7 @@ impl Default for Limits {
             poll_wait: Duration::from_secs(60),
             batch: 64 << 10,
             join_wait: Duration::from_secs(5),
+            gate_wait: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),
             idle: Duration::from_secs(50),
             linger: Duration::from_secs(30),

@@ -395,4 +395,4 @@ const LENT: usize = 32;
 const OUTBOX: usize = 16;
 
 #[cfg(all(test, not(tidings_loom)))]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,7 @@
 use crate::{Body, body::BodyError};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use tidings_core::{CommandError, Crowded, CursorError, Denied, JoinError, NameError, Notice};
 
@@ -114,6 +114,7 @@ pub(crate) fn status(code: &str) -> StatusCode {
         "rate" | "too_many_sessions" => StatusCode::TOO_MANY_REQUESTS,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "encoding" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         "unavailable" | "unknown_outcome" | "busy" => StatusCode::SERVICE_UNAVAILABLE,
         // Everything else is something wrong with what was asked.
         _ => StatusCode::BAD_REQUEST,
@@ -129,18 +130,20 @@ pub fn no_content() -> Response<Body> {
     response
 }
 
-/// An answer of JSON that no cache keeps, and that says when to come again if that may help.
+/// An answer of JSON that no cache keeps, and that says what is to be shown, or when to come again, if that may help.
 pub(crate) fn json(status: StatusCode, text: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let seconds = match status {
+    let (name, value) = match status {
+        // RFC 9110 §11.6.1 wants a challenge; this one is RFC 6750's, at which no browser asks its user for a password.
+        StatusCode::UNAUTHORIZED => (WWW_AUTHENTICATE, "Bearer"),
         // A bucket has place for one more after a second at most.
-        StatusCode::TOO_MANY_REQUESTS => "1",
-        StatusCode::SERVICE_UNAVAILABLE => "2",
+        StatusCode::TOO_MANY_REQUESTS => (RETRY_AFTER, "1"),
+        StatusCode::SERVICE_UNAVAILABLE => (RETRY_AFTER, "2"),
         _ => return response,
     };
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }

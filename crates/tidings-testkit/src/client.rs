@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use std::{collections::VecDeque, fmt, net::SocketAddr, time::Duration};
 use tidings_sse::parse::Parser;
 use tokio::net::TcpStream;
-use tokio_tungstenite::{WebSocketStream, tungstenite};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{self, client::IntoClientRequest},
+};
 
 /// The transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,7 @@ pub struct Refused {
 /// A client of one or more rooms over one transport. Dropping it closes its connection.
 pub struct Client {
     address: SocketAddr,
+    headers: Vec<String>,
     rooms: Vec<String>,
     cursor: String,
     link: Link,
@@ -100,6 +104,19 @@ impl Client {
         Self::connect_many(kind, address, &[room], from).await
     }
 
+    /// Connects to one room from now on, with more headers, as `name: value` lines, on each of its requests.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn connect_with(
+        kind: Kind,
+        address: SocketAddr,
+        room: &str,
+        headers: &[&str],
+    ) -> Result<Self, Refused> {
+        Self::begin(kind, address, &[room], "now", headers).await
+    }
+
     /// Connects to several rooms. On WebSocket the cursor is that of the last event's room alone.
     ///
     /// # Errors
@@ -110,16 +127,35 @@ impl Client {
         rooms: &[&str],
         from: &str,
     ) -> Result<Self, Refused> {
-        let rooms: Vec<_> = rooms.iter().map(|&room| room.to_owned()).collect();
-        let mut client =
-            Self { address, rooms, cursor: from.to_owned(), link: Link::Poll, heard: VecDeque::new() };
+        Self::begin(kind, address, rooms, from, &[]).await
+    }
+
+    async fn begin(
+        kind: Kind,
+        address: SocketAddr,
+        rooms: &[&str],
+        from: &str,
+        headers: &[&str],
+    ) -> Result<Self, Refused> {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let mut client = Self {
+            address,
+            headers: owned(headers),
+            rooms: owned(rooms),
+            cursor: from.to_owned(),
+            link: Link::Poll,
+            heard: VecDeque::new(),
+        };
         let query = client.query("from");
         match kind {
-            Kind::Ws => client.link = Link::Ws(upgrade(address, &format!("/realtime/ws?{query}")).await?),
+            Kind::Ws => {
+                let target = format!("/realtime/ws?{query}");
+                client.link = Link::Ws(upgrade(address, &target, headers).await?);
+            }
             Kind::Sse => {
                 let target = format!("/realtime/sse?{query}");
                 let (head, body, connection) =
-                    begin(address, "GET", &target, &[], Bytes::new()).await.map_err(|_| BROKEN)?;
+                    begin(address, "GET", &target, headers, Bytes::new()).await.map_err(|_| BROKEN)?;
                 if head.status != 200 {
                     let body = body.collect().await.map_err(|_| BROKEN)?.to_bytes();
                     return Err(refused(head.status.as_u16(), &body));
@@ -225,7 +261,8 @@ impl Client {
     /// If the connection breaks before the answer.
     pub async fn command(&mut self, command: &Value) -> Value {
         let Link::Ws(socket) = &mut self.link else {
-            let answer = request(self.address, "POST", "/realtime/send", &[], command.to_string()).await;
+            let headers: Vec<_> = self.headers.iter().map(String::as_str).collect();
+            let answer = request(self.address, "POST", "/realtime/send", &headers, command.to_string()).await;
             return answer.expect("an answer").json();
         };
         socket.send(tungstenite::Message::text(command.to_string())).await.expect("the connection is up");
@@ -244,7 +281,8 @@ impl Client {
     async fn poll_once(&mut self) -> Result<(), Refused> {
         let first = self.cursor == "now";
         let target = format!("/realtime/poll?{}&wait=20", self.query("cursor"));
-        let answer = request(self.address, "GET", &target, &[], "").await.map_err(|_| BROKEN)?;
+        let headers: Vec<_> = self.headers.iter().map(String::as_str).collect();
+        let answer = request(self.address, "GET", &target, &headers, "").await.map_err(|_| BROKEN)?;
         if answer.status != 200 {
             return Err(refused(answer.status, &answer.body));
         }
@@ -311,10 +349,21 @@ fn hear(value: Value, id: Option<String>) -> Heard {
     }
 }
 
-async fn upgrade(address: SocketAddr, target: &str) -> Result<WebSocketStream<TcpStream>, Refused> {
+async fn upgrade(
+    address: SocketAddr,
+    target: &str,
+    headers: &[&str],
+) -> Result<WebSocketStream<TcpStream>, Refused> {
     let stream = TcpStream::connect(address).await.map_err(|_| BROKEN)?;
     stream.set_nodelay(true).map_err(|_| BROKEN)?;
-    match tokio_tungstenite::client_async(format!("ws://{address}{target}"), stream).await {
+    let mut request =
+        format!("ws://{address}{target}").into_client_request().expect("an address and a target are a URL");
+    for line in headers {
+        let (name, value) = line.split_once(": ").expect("a header line is `name: value`");
+        let name: http::HeaderName = name.parse().expect("a header's name");
+        request.headers_mut().append(name, value.parse().expect("a header's value"));
+    }
+    match tokio_tungstenite::client_async(request, stream).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(answer)) => {
             Err(refused(answer.status().as_u16(), answer.body().as_deref().unwrap_or_default()))

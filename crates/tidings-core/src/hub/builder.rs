@@ -5,6 +5,7 @@ use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, Wheel, policy::Rules};
 use std::{
     fmt,
     sync::{Arc, Weak},
+    time::SystemTime,
 };
 use tokio::sync::Semaphore;
 
@@ -27,6 +28,7 @@ pub struct HubBuilder<G = NoGate> {
     broker: Arc<dyn Broker>,
     rules: Rules,
     limits: Limits,
+    pub(crate) wall: fn() -> SystemTime,
 }
 
 /// The builder has no gate yet.
@@ -41,13 +43,14 @@ impl HubBuilder {
             broker: Arc::new(MemoryBroker::new()),
             rules: Rules::default(),
             limits: Limits::default(),
+            wall: SystemTime::now,
         }
     }
 
     /// Sets who may connect, join, publish and call. [`gate::open`](crate::gate::open) lets everybody.
     pub fn gate(self, gate: impl Gate) -> HubBuilder<Arc<dyn Gate>> {
-        let Self { broker, rules, limits, .. } = self;
-        HubBuilder { gate: Arc::new(gate), broker, rules, limits }
+        let Self { broker, rules, limits, wall, .. } = self;
+        HubBuilder { gate: Arc::new(gate), broker, rules, limits, wall }
     }
 }
 
@@ -78,11 +81,12 @@ impl<G> HubBuilder<G> {
 impl HubBuilder<Arc<dyn Gate>> {
     /// Builds the hub.
     pub fn build(self) -> Hub {
-        let Self { gate, broker, rules, limits } = self;
+        let Self { gate, broker, rules, limits, wall } = self;
         let node = Arc::new(Node {
             gate,
             broker,
             limits,
+            wall,
             rules,
             reads: Arc::new(Semaphore::new(READS)),
             rooms: Default::default(),

@@ -20,7 +20,8 @@ pub(crate) struct Dirty {
     rooms: Mutex<VecDeque<(Arc<Room>, usize)>>,
     /// Tells flushers that there is a room.
     flush: Notify,
-    /// Tells the background task that something is to be resynced, or that the node has ended.
+    /// Tells the background task that something is to be resynced, that a session expires before the others, or that the
+    /// node has ended.
     work: Notify,
     ended: AtomicBool,
 }
@@ -38,6 +39,11 @@ impl Dirty {
             rooms.shrink_to(enough);
         }
         next
+    }
+
+    /// There is something for the background task.
+    pub(super) fn tell(&self) {
+        self.work.notify_one();
     }
 
     /// The node has ended, and who works for it ends too.
@@ -108,7 +114,7 @@ impl Node {
                 runtime.spawn(flush(Arc::clone(&self.dirty), self.limits.batch));
             }
             // What was left undone by those before.
-            self.dirty.work.notify_one();
+            self.dirty.tell();
             self.dirty.flush.notify_one();
         }
     }
@@ -188,25 +194,35 @@ impl Sink for Node {
 impl Node {
     fn resync(&self, room: Arc<Room>) {
         self.resyncs.lock().push(room);
-        self.dirty.work.notify_one();
+        self.dirty.tell();
     }
 }
 
 async fn run(node: Weak<Node>, dirty: Arc<Dirty>) {
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut expiry = None;
     loop {
         tokio::select! {
             () = dirty.work.notified() => {}
+            () = until(expiry) => {}
             now = housekeeping.tick() => match node.upgrade() {
                 Some(node) => node.housekeep(now),
                 None => return,
             },
         }
         let Some(node) = node.upgrade() else { return };
+        expiry = node.expire(Instant::now());
         for room in std::mem::take(&mut *node.resyncs.lock()) {
             node.run(room.sync(Arc::clone(&node)));
         }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

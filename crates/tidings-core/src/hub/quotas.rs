@@ -5,6 +5,7 @@ use crate::{Address, Buckets, Identity, Limits, Notice, Rate, session::Mailbox};
 use std::{
     fmt,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
 
 /// How often clients may ask for something. Nothing is held for those that do not.
@@ -90,6 +91,22 @@ impl Quotas {
                 address,
                 "no session: {crowded}; an address that is a proxy's is to be named as one"
             );
+        }
+    }
+
+    /// The application has panicked when it was asked.
+    pub(crate) fn note_panic(&self, asked: &'static str) {
+        if self.lines.take(("panic", asked)).is_ok() {
+            tracing::error!(
+                asked,
+                "the application has panicked, and whoever asked is told that the server has failed"
+            );
+        }
+    }
+
+    pub(super) fn note_gate_late(&self, asked: &'static str, wait: Duration) {
+        if self.lines.take(("late", asked)).is_ok() {
+            tracing::warn!(asked, "the gate has not answered within {wait:?}, which is taken for a no");
         }
     }
 

@@ -1,14 +1,19 @@
 //! The sessions of a node, and how many there may be.
 
-use super::Node;
+use super::{
+    Node,
+    expiry::{Expiries, Tick},
+};
 use crate::{Address, CloseReason, Identity, Limits, session::Mailbox, surplus::surplus};
 use slab::Slab;
-use std::{borrow::Borrow, collections::HashMap, hash::Hash, sync::Arc};
+use std::{borrow::Borrow, collections::HashMap, hash::Hash, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// The sessions of a node.
 #[derive(Default)]
 pub(super) struct Sessions {
-    pub(super) all: Slab<Arc<Mailbox>>,
+    all: Slab<Enrolled>,
+    pub(super) expiries: Expiries,
     /// Those of clients.
     pub(super) outside: usize,
     /// How many each address and each named user has; none has none.
@@ -16,6 +21,12 @@ pub(super) struct Sessions {
     users: HashMap<Box<str>, usize>,
     /// What a new session is told at once.
     pub(super) closing: Option<CloseReason>,
+}
+
+/// A session of a node.
+struct Enrolled {
+    mailbox: Arc<Mailbox>,
+    expires: Option<Tick>,
 }
 
 /// Why a client is given no session: there are as many as a limit says.
@@ -80,14 +91,42 @@ impl Sessions {
         if let Some(reason) = self.closing {
             mailbox.close(reason);
         }
-        Ok(self.all.insert(mailbox))
+        Ok(self.all.insert(Enrolled { mailbox, expires: None }))
+    }
+
+    /// Says how long a session has, if not for ever. Answers whether it is the first that expires.
+    fn set_expiry(&mut self, session: usize, left: Option<Duration>) -> bool {
+        let Some(enrolled) = self.all.get_mut(session) else { return false };
+        if let Some(before) = enrolled.expires.take() {
+            self.expiries.remove(before, session);
+        }
+        left.is_some_and(|left| {
+            let (at, is_first) = self.expiries.add(Instant::now(), left, session);
+            enrolled.expires = Some(at);
+            is_first
+        })
+    }
+
+    /// Takes a session that has expired.
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Arc<Mailbox>> {
+        let expired = self.expiries.pop(now)?;
+        let enrolled = self.all.get_mut(expired)?;
+        enrolled.expires = None;
+        Some(Arc::clone(&enrolled.mailbox))
+    }
+
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.all.iter().map(|(_, enrolled)| &enrolled.mailbox)
     }
 
     fn dismiss(&mut self, session: usize, who: Option<&Identity>) {
-        let mailbox = self.all.try_remove(session);
+        let Some(Enrolled { mailbox, expires }) = self.all.try_remove(session) else { return };
+        if let Some(at) = expires {
+            self.expiries.remove(at, session);
+        }
         let Some(who) = who else { return };
         self.outside -= 1;
-        if let Some(address) = mailbox.and_then(|mailbox| mailbox.address()) {
+        if let Some(address) = mailbox.address() {
             take_one(&mut self.addresses, &address);
         }
         if let Some(user) = who.name() {
@@ -126,10 +165,19 @@ impl Node {
     pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>, who: Option<&Identity>) -> Result<usize, Crowded> {
         let address = mailbox.address();
         let enrolled = self.sessions.lock().enroll(mailbox, who, &self.limits);
-        if let Err(crowded) = enrolled {
-            self.quotas.note_crowded(crowded, address);
+        match enrolled {
+            Ok(session) => self.set_expiry(session, who),
+            Err(crowded) => self.quotas.note_crowded(crowded, address),
         }
         enrolled
+    }
+
+    /// From now on a session expires with this identity.
+    fn set_expiry(&self, session: usize, who: Option<&Identity>) {
+        let left = who.and_then(|who| self.time_left(who));
+        if self.sessions.lock().set_expiry(session, left) {
+            self.dirty.tell();
+        }
     }
 
     pub(crate) fn dismiss(&self, session: usize, who: Option<&Identity>) {

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use std::{task::Waker, time::Duration};
 
 /// Messages as JSON, and of the notices the name.
-struct Plain;
+pub(crate) struct Plain;
 
 impl Transport for Plain {
     fn name(&self) -> &'static str {

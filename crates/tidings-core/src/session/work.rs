@@ -4,7 +4,7 @@ use super::{Mailbox, subscription::PAGE, task::Task};
 use crate::{
     Command, Denied, From, Identity, NameError, Notice, Position, RoomName,
     broker::BrokerError,
-    hub::{Membership, Node},
+    hub::{Membership, Node, caught},
     reader::Reader,
 };
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -151,7 +151,7 @@ pub(super) async fn enter(
     from: From,
 ) -> Result<Entered, JoinError> {
     if let Some(who) = &who {
-        node.gate.join(who, &room).await?;
+        node.ask("join", |gate| gate.join(who, &room)).await?;
     }
     let membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;
     let begun = async {
@@ -187,13 +187,17 @@ pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Com
         }
         Command::Call { reference, method, data } => {
             if let Some(who) = &who
-                && let Err(denied) = node.gate.call(who, &method).await
+                && let Err(denied) = node.ask("call", |gate| gate.call(who, &method)).await
             {
-                return Notice::Error { reference, code: denied.code(), message: denied.to_string() };
+                return denied.notice(reference);
             }
-            match node.calls().call(who.unwrap_or_default(), &method, data).await {
-                Ok(data) => Notice::Reply { reference, id: None, data: Some(data) },
-                Err(error) => Notice::Error { reference, code: error.code, message: error.message },
+            match caught(node.calls().call(who.unwrap_or_default(), &method, data)).await {
+                Some(Ok(data)) => Notice::Reply { reference, id: None, data: Some(data) },
+                Some(Err(error)) => Notice::Error { reference, code: error.code, message: error.message },
+                None => {
+                    node.quotas.note_panic("method");
+                    Denied::Internal.notice(reference)
+                }
             }
         }
         Command::Ping { reference } => Notice::Pong { reference },
@@ -213,7 +217,7 @@ async fn publish(
     key: Option<String>,
 ) -> Result<Position, PublishError> {
     if let Some(who) = &who {
-        node.gate.publish(who, &room, &event).await?;
+        node.ask("publish", |gate| gate.publish(who, &room, &event)).await?;
     }
     // A key is its sender's own: nobody can use up another's, nor the application's.
     let key = key.map(|key| match who.as_ref().map(Identity::name) {

@@ -19,7 +19,7 @@ pub use ledger::{Ledger, hear_out};
 pub use log::Log;
 pub use random::Random;
 pub use raw::RawSocket;
-pub use server::{Server, within};
+pub use server::{Server, pulls, within};
 pub use tap::Tap;
 pub use unruly::UnrulyBroker;
 

@@ -1,8 +1,17 @@
 //! A server to test.
 
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use socket2::SockRef;
 use std::{future::Future, net::SocketAddr, time::Duration};
 use tidings::{Event, Hub, Position, Rooms, Service, gate};
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 
 /// A server on a free port of the loopback. It ends when it is dropped.
 #[derive(Debug)]
@@ -28,7 +37,7 @@ impl Server {
         Self::with_service(tidings::service(hub)).await
     }
 
-    /// A server for a service.
+    /// A server for a service: ours, or a foreign one where [`pulls`] says so.
     ///
     /// # Panics
     /// If there is no free port.
@@ -37,7 +46,11 @@ impl Server {
         let address = listener.local_addr().expect("a bound listener");
         let hub = service.hub().clone();
         let task = tokio::spawn(async move {
-            tidings::serve(listener, service).await.expect("the server runs");
+            if pulls() {
+                serve_by_hyper(listener, service).await;
+            } else {
+                tidings::serve(listener, service).await.expect("the server runs");
+            }
         });
         Self { hub, address, task }
     }
@@ -85,6 +98,33 @@ impl Drop for Server {
         self.task.abort();
     }
 }
+
+/// Whether servers leave all writing to hyper, so that what is written is pulled from the sessions: with `TIDINGS_PULL` set.
+/// Else the hub writes to the sockets itself wherever it can. What is promised about delivery holds for both.
+pub fn pulls() -> bool {
+    std::env::var_os("TIDINGS_PULL").is_some()
+}
+
+/// A server as an application may have its own, of whose connections nobody knows the sockets.
+async fn serve_by_hyper(listener: TcpListener, service: Service) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.expect("a listener that listens");
+        stream.set_nodelay(true).expect("a connection");
+        // Who takes nothing is not noticed before the kernel is full.
+        SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).expect("a connection");
+        let (read, write) = stream.into_split();
+        let (io, service) = (TokioIo::new(tokio::io::join(read, write)), service.clone());
+        connections.spawn(async move {
+            // Clients go as they like.
+            let _ =
+                auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(io, service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+const SEND_BUFFER: usize = 64 << 10;
 
 /// Waits for `future`, but not for ever.
 ///

@@ -59,6 +59,7 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("long-poll", &["tidings-long-poll"]),
     ("ws", &["tidings-ws", "tungstenite", "flate2"]),
     ("nats", &["tidings-nats", "async-nats"]),
+    ("redis", &["tidings-redis", "redis"]),
 ];
 
 #[cfg(test)]

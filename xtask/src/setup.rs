@@ -17,6 +17,7 @@ pub(crate) enum Tool {
     Nginx,
     Haproxy,
     Nats,
+    Redis,
     Python,
     Cxx,
     /// nginx with its module nchan
@@ -67,6 +68,11 @@ fn nats() -> String {
     named("TIDINGS_NATS_SERVER", "/usr/sbin/nats-server")
 }
 
+/// The database: what `TIDINGS_REDIS_SERVER` names, or the usual place.
+fn redis() -> String {
+    named("TIDINGS_REDIS_SERVER", "/usr/bin/redis-server")
+}
+
 /// The C++ compiler, as the build script of a crate finds it.
 fn cxx() -> String {
     named("CXX", "c++")
@@ -87,6 +93,7 @@ impl Tool {
             Self::Nginx => format!("nginx (looked for {})", nginx()),
             Self::Haproxy => format!("haproxy (looked for {})", haproxy()),
             Self::Nats => format!("nats-server (looked for {})", nats()),
+            Self::Redis => format!("redis-server (looked for {})", redis()),
             Self::Python => "python 3.11 or newer with venv".to_owned(),
             Self::Cxx => "a C++ compiler (looked for what CXX names, or c++)".to_owned(),
             Self::Nchan => format!("nginx with nchan (looked for {NCHAN})"),
@@ -109,6 +116,7 @@ impl Tool {
             Self::Nginx => Path::new(&nginx()).is_file(),
             Self::Haproxy => Path::new(&haproxy()).is_file(),
             Self::Nats => Path::new(&nats()).is_file(),
+            Self::Redis => Path::new(&redis()).is_file(),
             // Debian has `ensurepip`, without which an environment has no pip, in a package of its own.
             Self::Python => {
                 let check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))";
@@ -139,6 +147,7 @@ impl Tool {
             Self::Nginx => apt_without_starting(&["nginx"]),
             Self::Haproxy => apt_without_starting(&["haproxy"]),
             Self::Nats => apt_without_starting(&["nats-server"]),
+            Self::Redis => apt_without_starting(&["redis-server"]),
             Self::Python => apt(&["python3", "python3-venv"]),
             Self::Cxx => apt(&["g++"]),
             Self::Nchan => apt_without_starting(&["nginx", "libnginx-mod-nchan"]),

@@ -22,6 +22,7 @@ pub(crate) fn run(flags: &Test) -> Result<()> {
 /// The tests of the whole workspace, some of which start servers of other makers.
 pub(crate) fn workspace(args: &[String]) -> Result<()> {
     setup::ensure(Tool::Nats)?;
+    setup::ensure(Tool::Redis)?;
     cargo(&["test", "--workspace", "--all-features"]).args(args).run()?;
     if args.is_empty() { deliver_by_hyper() } else { Ok(()) }
 }

@@ -29,6 +29,7 @@
 //! | `js` | the client for browsers, at `…/tidings.js` | no |
 //! | `axum` | mounting the service in axum and any tower stack | no |
 //! | `nats` | a broker for several nodes, on NATS JetStream: `nats::NatsBroker` | no |
+//! | `redis` | a broker for several nodes, on Redis: `redis::RedisBroker` | no |
 //!
 //! # Words
 //!
@@ -76,6 +77,8 @@ pub use tidings_js as script;
 pub use tidings_long_poll as long_polling;
 #[cfg(feature = "nats")]
 pub use tidings_nats as nats;
+#[cfg(feature = "redis")]
+pub use tidings_redis as redis;
 #[cfg(feature = "sse")]
 pub use tidings_sse as event_stream;
 #[cfg(feature = "ws")]

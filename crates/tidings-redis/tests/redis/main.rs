@@ -1,0 +1,9 @@
+//! The broker against real servers.
+
+mod contract;
+mod faults;
+mod hubs;
+mod limits;
+mod recreated;
+mod server;
+mod sink;

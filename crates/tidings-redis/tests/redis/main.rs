@@ -1,5 +1,6 @@
 //! The broker against real servers.
 
+mod cluster;
 mod contract;
 mod faults;
 mod hubs;

@@ -3,7 +3,7 @@
 use crate::{Event, EventName, From, Position, RoomName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// What a client asks for: the JSON objects it sends up.
 #[derive(Debug, Clone)]
@@ -45,11 +45,35 @@ pub enum Command {
         /// Its arguments.
         data: Box<RawValue>,
     },
+    /// Show who it is, anew.
+    Auth {
+        /// Comes back in the answer.
+        reference: Option<u64>,
+        /// What is shown.
+        token: Token,
+    },
     /// Say something: a page cannot see the pings of its WebSocket.
     Ping {
         /// Comes back in the answer.
         reference: Option<u64>,
     },
+}
+
+/// A secret that says who somebody is. It does not show itself, for what has a command in it may be logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// The secret.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 /// Why a text is no command. The session goes on.
@@ -83,6 +107,8 @@ struct Raw<'a> {
     method: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     key: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    token: Option<Cow<'a, str>>,
     #[serde(default)]
     data: Option<Box<RawValue>>,
 }
@@ -106,6 +132,7 @@ impl Command {
             | Self::Leave { reference, .. }
             | Self::Publish { reference, .. }
             | Self::Call { reference, .. }
+            | Self::Auth { reference, .. }
             | Self::Ping { reference } => *reference,
         }
     }
@@ -177,6 +204,7 @@ impl Raw<'_> {
                 method: need("method", self.method.as_deref())?.to_owned(),
                 data: self.data.unwrap_or_else(|| RawValue::NULL.to_owned()),
             }),
+            "auth" => Ok(Command::Auth { reference, token: self.token()? }),
             "ping" => Ok(Command::Ping { reference }),
             "" => Err(("bad_command", "the field \"type\" is missing".to_owned())),
             other => Err(("bad_command", format!("unknown type {:?}", shorten(other)))),
@@ -194,6 +222,15 @@ impl Raw<'_> {
             Some(text) => {
                 text.parse::<Position>().map(From::After).map_err(|error| ("bad_cursor", error.to_string()))
             }
+        }
+    }
+
+    fn token(&self) -> Result<Token, Wrong> {
+        match need("token", self.token.as_deref())? {
+            token if token.is_empty() || token.len() > TOKEN_MAX => {
+                Err(("bad_command", format!("a token has 1 to {TOKEN_MAX} bytes")))
+            }
+            token => Ok(Token(token.to_owned())),
         }
     }
 
@@ -234,6 +271,8 @@ const TOLD_END: usize = 100;
 
 /// Room for a client id and a counter, or a UUID.
 const KEY_MAX: usize = 100;
+/// More than common servers take as a header field, where a token has its usual place.
+const TOKEN_MAX: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -259,6 +298,20 @@ mod tests {
         assert_eq!(code(r#"{"type":"publish","room":"a","event":"a\nb"}"#), "bad_event");
         assert_eq!(code(r#"{"type":"publish","room":"a","event":"e","key":""}"#), "bad_key");
         assert_eq!(code(r#"{"type":"call"}"#), "bad_command");
+        assert_eq!(code(r#"{"type":"auth"}"#), "bad_command");
+        assert_eq!(code(r#"{"type":"auth","token":""}"#), "bad_command");
+        assert_eq!(
+            code(&format!(r#"{{"type":"auth","token":"{}"}}"#, "a".repeat(TOKEN_MAX + 1))),
+            "bad_command"
+        );
+    }
+
+    #[test]
+    fn a_token_does_not_show_itself() {
+        let command = Command::parse(br#"{"type":"auth","ref":1,"token":"QxZ7secret"}"#).unwrap();
+        let Command::Auth { reference: Some(1), token } = &command else { panic!("{command:?}") };
+        assert_eq!(token.as_str(), "QxZ7secret");
+        assert!(!format!("{command:?}").contains("QxZ7"));
     }
 
     #[test]

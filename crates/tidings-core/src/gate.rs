@@ -1,6 +1,7 @@
 //! Who may connect, join, publish and call.
 
 use crate::{Event, Notice, RoomName};
+use http::header::AUTHORIZATION;
 use std::{future::Future, pin::Pin};
 
 pub use crate::identity::Identity;
@@ -14,12 +15,27 @@ pub type Decision<'a, T = ()> = Pin<Box<dyn Future<Output = Result<T, Denied>> +
 /// Who may connect, join, publish and call. Asked at exactly one place each, and again on every poll, join and
 /// resume: a cursor grants nothing.
 ///
-/// Only [`connect`](Self::connect) must be written; what is not written is allowed to whoever is connected. The
+/// Where clients show tokens, only [`token`](Self::token) must be written; where they show something else, such as a cookie, only
+/// [`connect`](Self::connect). Without either nobody comes in. The rest is allowed, unless written, to whoever is connected. The
 /// futures are dropped when the client goes away, and when they have taken as long as
 /// [`Limits::gate_wait`](crate::Limits::gate_wait): then the answer is no. So it is if they panic.
 pub trait Gate: Send + Sync + 'static {
-    /// Who is it, by the head of the request.
-    fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity>;
+    /// Who is it, by the head of the request; by its [`bearer`] token, unless written.
+    fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity> {
+        match bearer(head) {
+            Some(token) => self.token(token),
+            None => Box::pin(std::future::ready(Err(Denied::unauthorized("a token is needed")))),
+        }
+    }
+
+    /// Who is it, by a token: one that came with a request, or by the command `auth`, with which a session goes on when it would
+    /// expire. Nobody, unless written.
+    ///
+    /// The token is a secret: do not log it.
+    fn token<'a>(&'a self, token: &'a str) -> Decision<'a, Identity> {
+        let _ = token;
+        Box::pin(std::future::ready(Err(Denied::unauthorized("no tokens are taken here"))))
+    }
 
     /// May it read this room?
     fn join<'a>(&'a self, who: &'a Identity, room: &'a RoomName) -> Decision<'a> {
@@ -38,6 +54,19 @@ pub trait Gate: Send + Sync + 'static {
         let _ = (who, method);
         Box::pin(std::future::ready(Ok(())))
     }
+}
+
+/// The bearer token of a request (RFC 6750 §2.1), if it has one. That which a page has put into the subprotocols of its
+/// WebSocket, for it cannot set header fields, is where all the others are.
+pub fn bearer(head: &RequestHead) -> Option<&str> {
+    let mut lines = head.headers.get_all(AUTHORIZATION).into_iter();
+    let line = lines.next()?.to_str().ok()?;
+    // Of several, others on the way may have looked at another one.
+    if lines.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = line.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' ')).filter(|token| !token.is_empty())
 }
 
 /// A gate's no.
@@ -135,6 +164,32 @@ pub fn read_only() -> impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bearer_token_is_read_as_it_is_written() {
+        let token = |lines: &[&'static str]| {
+            let lines = lines.iter().map(|line| (AUTHORIZATION, http::HeaderValue::from_static(line)));
+            let (mut head, ()) = http::Request::new(()).into_parts();
+            head.headers.extend(lines);
+            bearer(&head).map(str::to_owned)
+        };
+        for good in ["Bearer a.b-c", "bearer a.b-c", "BEARER  a.b-c "] {
+            assert_eq!(token(&[good]).as_deref(), Some("a.b-c"), "{good:?}");
+        }
+        for bad in [&[][..], &[""], &["Bearer"], &["Bearer "], &["Basic a.b-c"], &["Bearer a", "Bearer b"]] {
+            assert_eq!(token(bad), None, "{bad:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_word_of_the_application_nobody_comes_in() {
+        struct Silent;
+        impl Gate for Silent {}
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        assert!(matches!(Silent.connect(&head).await, Err(Denied::Unauthorized(_))));
+        head.headers.insert(AUTHORIZATION, http::HeaderValue::from_static("Bearer a"));
+        assert!(matches!(Silent.connect(&head).await, Err(Denied::Unauthorized(_))));
+    }
 
     #[tokio::test]
     async fn who_may_only_read_does_everything_but_publish() {

@@ -29,7 +29,7 @@ use std::{
     fmt,
     future::Future,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use tokio::{
     runtime::Handle,
@@ -214,6 +214,17 @@ impl Hub {
     pub async fn connect(&self, head: &http::request::Parts) -> Result<Identity, Denied> {
         let who = self.node.ask("connect", |gate| gate.connect(head)).await?;
         self.node.still(who)
+    }
+
+    /// Somebody who says who it is by its first command, which is [`Command::Auth`], within [`Limits::auth_wait`]. Until then
+    /// it may do nothing else.
+    pub fn stranger(&self) -> Identity {
+        Identity::stranger((self.node.wall)() + self.node.limits.auth_wait)
+    }
+
+    /// How long an identity still holds; none if for ever.
+    pub fn time_left(&self, who: &Identity) -> Option<Duration> {
+        self.node.time_left(who)
     }
 
     /// The timer that the node's connections share, for heartbeats and time-outs.

@@ -14,12 +14,23 @@ struct Known {
     user: Option<Arc<str>>,
     claims: Option<Arc<dyn Any + Send + Sync>>,
     expiry: Option<SystemTime>,
+    stranger: bool,
 }
 
 impl Identity {
     /// Nobody in particular.
     pub fn anonymous() -> Self {
         Self::default()
+    }
+
+    /// Somebody who says who it is by its first command, until a time. Before that it may do nothing else.
+    pub(crate) fn stranger(until: SystemTime) -> Self {
+        let known = Known { expiry: Some(until), stranger: true, ..Known::default() };
+        Self { known: Some(Arc::new(known)) }
+    }
+
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.stranger)
     }
 
     /// A named user.

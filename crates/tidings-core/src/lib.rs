@@ -47,7 +47,7 @@ mod wheel;
 
 pub use address::Address;
 pub use broker::{Broker, MemoryBroker};
-pub use command::{Command, CommandError};
+pub use command::{Command, CommandError, Token};
 pub use cursor::{Cursor, CursorError, From};
 pub use encode::{Encoder, EncodingId, Json};
 pub use event::{Event, EventError};

@@ -46,6 +46,9 @@ pub struct Limits {
     /// How long the gate may take to answer a question (10 s: what a database may take on a bad day). Then the answer is no, with
     /// `unavailable`, 503.
     pub gate_wait: Duration,
+    /// How long a WebSocket may be there before its client has said who it is, where it says so by its first command (10 s: the
+    /// token may still have to be fetched). Then it is closed, with `expired`.
+    pub auth_wait: Duration,
     /// The longest silence on a stream before a sign of life is sent (20 s: below the 25 s that clients and
     /// proxies commonly allow).
     pub heartbeat: Duration,
@@ -75,6 +78,7 @@ impl Default for Limits {
             batch: 64 << 10,
             join_wait: Duration::from_secs(5),
             gate_wait: Duration::from_secs(10),
+            auth_wait: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),
             idle: Duration::from_secs(50),
             linger: Duration::from_secs(30),

@@ -3,7 +3,7 @@
 use crate::{CommandError, Limits, Position, RoomName};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What the server tells one session beside messages. Serialized, it is the JSON object of the wire.
 #[derive(Debug, Clone, Serialize)]
@@ -18,6 +18,9 @@ pub enum Notice {
         heartbeat: u64,
         /// Bounds on what it may ask for.
         limits: HelloLimits,
+        /// In how many seconds the session expires, if it does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_in: Option<u64>,
     },
     /// The session is in a room; comes before any of the room's messages.
     Joined {
@@ -164,13 +167,14 @@ impl CloseReason {
 }
 
 impl Notice {
-    /// The first word to a client that asked for it.
-    pub fn hello(limits: &Limits) -> Self {
+    /// The first word to a client that asked for it. It knows what it may ask for, and how long its session has, if not for ever.
+    pub fn hello(limits: &Limits, left: Option<Duration>) -> Self {
         let Limits { rooms, message, commands, heartbeat, .. } = *limits;
         Self::Hello {
             version: 1,
             heartbeat: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
             limits: HelloLimits { rooms, message, commands },
+            expires_in: left.map(|left| left.as_secs()),
         }
     }
 
@@ -228,7 +232,7 @@ mod tests {
             r#"{"type":"error","room":"a\"b","code":"forbidden","message":"no"}"#,
         );
         check(
-            Notice::hello(&Limits::default()),
+            Notice::hello(&Limits::default(), None),
             r#"{"type":"hello","version":1,"heartbeat":20000,"limits":{"rooms":256,"message":1048576,"commands":64}}"#,
         );
         check(

@@ -1,6 +1,7 @@
 //! The server's half of one live attachment.
 
 mod agenda;
+mod auth;
 mod batch;
 mod direct;
 mod mailbox;
@@ -17,7 +18,7 @@ pub use work::{JoinError, Joined, PublishError};
 
 use crate::reader::Reader;
 use crate::{
-    Address, CloseReason, Command, CommandError, From, Identity, Limits, Notice, RoomName, Transport,
+    Address, CloseReason, Command, CommandError, Denied, From, Identity, Limits, Notice, RoomName, Transport,
     hub::{Crowded, Node},
     transport::Standing,
 };
@@ -120,12 +121,17 @@ impl Session {
             return;
         }
         match command {
+            Command::Auth { reference, token } => self.receive_token(reference, token),
+            Command::Ping { reference } => self.agenda.say(Notice::Pong { reference }),
+            command if self.identity.as_ref().is_some_and(Identity::is_stranger) => {
+                let denied = Denied::unauthorized("say who you are first, with \"auth\"");
+                self.agenda.say(denied.notice(command.reference()));
+            }
             Command::Join { reference, room, from } => self.receive_join(reference, room, from),
             Command::Leave { reference, room } => {
                 self.subscriptions.remove_room(&room);
                 self.agenda.say(Notice::Left { reference, room });
             }
-            Command::Ping { reference } => self.agenda.say(Notice::Pong { reference }),
             command => {
                 let work = work::perform(Arc::clone(&self.node), self.identity.clone(), command);
                 self.agenda.todo().work = Some(Box::pin(async { Done::Notice(work.await) }));
@@ -322,6 +328,8 @@ impl Session {
     fn take_in(&mut self, done: Done) {
         match done {
             Done::Notice(notice) => self.agenda.say(notice),
+            Done::Renewed { reference, result: Ok(renewed) } => self.take_in_identity(reference, renewed),
+            Done::Renewed { reference, result: Err(denied) } => self.agenda.say(denied.notice(reference)),
             Done::Entered { key, reference, result: Ok(entered) } => {
                 self.agenda.say(entered.joined().notice(reference));
                 self.admit(key, entered);

@@ -88,9 +88,10 @@ impl Asked {
         transport: Arc<dyn Transport>,
         identity: Identity,
     ) -> Result<Session, Refusal> {
+        let left = hub.time_left(&identity);
         let mut session = hub.attach(transport, identity, self.address)?;
         if self.hello {
-            session.tell(Notice::hello(hub.limits()));
+            session.tell(Notice::hello(hub.limits(), left));
         }
         for (room, from) in &self.rooms {
             match session.join(room.clone(), *from).await {

@@ -3,7 +3,9 @@
 use crate::{Asset, Body, BoxError, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody};
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING},
+    header::{
+        ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, COOKIE, Entry, SEC_WEBSOCKET_PROTOCOL,
+    },
     request::Parts,
 };
 use std::{collections::HashMap, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
@@ -110,6 +112,7 @@ impl Service {
 
     async fn route(&self, mut head: Parts, body: RequestBody) -> Response<Body> {
         let shared = &self.shared;
+        hide_secrets(&mut head.headers);
         if let Some(peer) = Peer::of(&head) {
             let client = shared.proxies.client(peer, &head.headers);
             head.extensions.insert(client);
@@ -176,6 +179,15 @@ impl Shared {
         let below = path.strip_prefix(&self.base).filter(|rest| rest.starts_with('/')).unwrap_or(path);
         let name = below.strip_prefix('/')?;
         self.endpoints.iter().find(|endpoint| endpoint.path() == name).cloned()
+    }
+}
+
+/// Whoever writes a head into a log, a gate for one, does not write what clients show of who they are.
+fn hide_secrets(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL] {
+        if let Entry::Occupied(mut lines) = headers.entry(name) {
+            lines.iter_mut().for_each(|line| line.set_sensitive(true));
+        }
     }
 }
 

@@ -104,7 +104,7 @@ impl Client {
         Self::connect_many(kind, address, &[room], from).await
     }
 
-    /// Connects to one room from now on, with more headers, as `name: value` lines, on each of its requests.
+    /// Connects to one room with more headers, as `name: value` lines, on each of its requests.
     ///
     /// # Errors
     /// If the server refuses.
@@ -112,9 +112,10 @@ impl Client {
         kind: Kind,
         address: SocketAddr,
         room: &str,
+        from: &str,
         headers: &[&str],
     ) -> Result<Self, Refused> {
-        Self::begin(kind, address, &[room], "now", headers).await
+        Self::begin(kind, address, &[room], from, headers).await
     }
 
     /// Connects to several rooms. On WebSocket the cursor is that of the last event's room alone.

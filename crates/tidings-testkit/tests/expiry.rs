@@ -35,7 +35,7 @@ async fn it_ends_within_a_second_and_hears_nothing_more(kind: Kind) {
     let server = server().await;
     let (header, expiry) = until(Duration::from_millis(1_500));
     let headers = [header.as_str()];
-    let connect = || Client::connect_with(kind, server.address(), "a", &headers);
+    let connect = || Client::connect_with(kind, server.address(), "a", "now", &headers);
     let mut client = connect().await.expect("let in");
     server.publish("a", 1).await;
     assert_eq!(client.number().await, 1);
@@ -48,6 +48,7 @@ async fn it_ends_within_a_second_and_hears_nothing_more(kind: Kind) {
     server.publish("a", 2).await;
     let heard = within(SOON, "the end", client.next()).await;
     assert!(heard.is_none(), "{heard:?}");
+    drop(client);
     let refused = connect().await.expect_err("it has expired");
     assert_eq!((refused.status, refused.code.as_str()), (401, "unauthorized"));
     server.until_sessions(0, SOON).await;
@@ -57,8 +58,9 @@ async fn what_expires_later_goes_on(kind: Kind) {
     let server = server().await;
     let (soon, _) = until(Duration::from_millis(400));
     let (late, _) = until(Duration::from_secs(86_400 * 30));
-    let mut first = Client::connect_with(kind, server.address(), "a", &[&late]).await.expect("let in");
-    let mut second = Client::connect_with(kind, server.address(), "a", &[&soon]).await.expect("let in");
+    let mut first = Client::connect_with(kind, server.address(), "a", "now", &[&late]).await.expect("let in");
+    let mut second =
+        Client::connect_with(kind, server.address(), "a", "now", &[&soon]).await.expect("let in");
     assert!(matches!(within(SOON, "the close", second.next()).await, Some(Heard::Other(_))));
     server.publish("a", 3).await;
     assert_eq!(first.number().await, 3);
@@ -113,13 +115,14 @@ async fn many_sessions_that_expire_at_once_all_end() {
     let (header, _) = until(Duration::from_secs(3));
     let mut clients = Vec::new();
     for _ in 0..90 {
-        let client = Client::connect_with(Kind::Ws, server.address(), "a", &[&header]).await;
+        let client = Client::connect_with(Kind::Ws, server.address(), "a", "now", &[&header]).await;
         clients.push(client.expect("let in"));
     }
     for client in &mut clients {
         assert!(matches!(within(SOON, "the close", client.next()).await, Some(Heard::Other(_))));
     }
+    drop(clients);
     server.until_sessions(0, SOON).await;
-    let refused = Client::connect_with(Kind::Ws, server.address(), "a", &[&header]).await;
+    let refused = Client::connect_with(Kind::Ws, server.address(), "a", "now", &[&header]).await;
     assert!(matches!(refused, Err(Refused { status: 401, .. })), "{refused:?}");
 }

@@ -72,7 +72,7 @@ async fn who_cannot_be_judged_is_refused(kind: Kind) {
         let begin = Instant::now();
         let header = format!("word: {word}");
         for refused in [
-            Client::connect_with(kind, server.address(), "a", &[&header])
+            Client::connect_with(kind, server.address(), "a", "now", &[&header])
                 .await
                 .expect_err("no answer is a no"),
             Client::connect(kind, server.address(), word, "now").await.expect_err("no answer is a no"),

@@ -43,6 +43,7 @@ mod message;
 mod server;
 mod socket;
 mod stream;
+mod token;
 mod upgrade;
 mod utf8;
 

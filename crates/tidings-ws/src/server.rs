@@ -6,6 +6,7 @@ use crate::{
     extension,
     handshake::{self, HandshakeError},
     stream::{Io, Upgraded},
+    token,
 };
 use http::{Response, StatusCode, request::Parts};
 use tidings_core::Hub;
@@ -13,6 +14,10 @@ use tidings_http::{Answering, Asked, Body, Endpoint, Query, Refusal, Request, Ta
 
 /// `GET …/ws` with an upgrade, or over HTTP/2 an extended CONNECT (RFC 8441): a WebSocket. Rooms named in the query are entered before the handshake is answered,
 /// so that a refusal is an HTTP answer; more may be joined later.
+///
+/// A page shows a token as a subprotocol, `tidings.token.` and the token in base64url, beside `tidings.v1`; the gate finds it where all
+/// others are, as the request's [`bearer`](tidings_core::gate::bearer) token. With `auth=1` in the query the gate is asked by
+/// the first message instead, the command `auth`.
 ///
 /// Clients that offer compression get it (`permessage-deflate`, RFC 7692): a message is compressed once for all of
 /// them, and a thread that does so holds 380 KiB for each window in use and 64 KiB to inflate; a connection holds
@@ -57,13 +62,21 @@ impl Endpoint for WebSocket {
 }
 
 async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<Body>, Refusal> {
-    let head = request.head;
+    let mut head = request.head;
     let mut accept = handshake::check(&head, PROTOCOLS).map_err(refuse)?;
     accept.deflate = compression.then(|| extension::negotiate(&head.headers)).flatten();
     let deflate = accept.deflate;
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
     let asked = Asked::parse(&head, &query, hub.limits().rooms)?;
-    let who = hub.connect(&head).await?;
+    let who = if query.one("auth")?.is_some_and(|auth| auth == "1") {
+        if !asked.rooms.is_empty() {
+            return Err(Refusal::of("bad_query", "who shows a token first joins its rooms after that"));
+        }
+        hub.stranger()
+    } else {
+        token::unpack(&mut head.headers)?;
+        hub.connect(&head).await?
+    };
     let session = asked.open(&hub, Ws::shared(deflate), who).await?;
     if let Some(takeover) = Takeover::of(&head) {
         takeover.by(move |tcp, read| {

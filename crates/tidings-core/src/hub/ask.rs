@@ -33,7 +33,7 @@ impl Node {
     }
 
     /// An identity that the gate has given, if it has not expired.
-    pub(super) fn still(&self, who: Identity) -> Result<Identity, Denied> {
+    pub(crate) fn still(&self, who: Identity) -> Result<Identity, Denied> {
         match self.time_left(&who) {
             Some(Duration::ZERO) => Err(Denied::unauthorized("the credentials have expired")),
             _ => Ok(who),
@@ -41,7 +41,7 @@ impl Node {
     }
 
     /// How long an identity still holds, by the clock of the wall; none if for ever.
-    pub(super) fn time_left(&self, who: &Identity) -> Option<Duration> {
+    pub(crate) fn time_left(&self, who: &Identity) -> Option<Duration> {
         let expiry = who.expiry()?;
         Some(expiry.duration_since((self.wall)()).unwrap_or(Duration::ZERO))
     }

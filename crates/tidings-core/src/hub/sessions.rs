@@ -70,28 +70,34 @@ impl Sessions {
         // The application's own are not counted.
         if let Some(who) = who {
             let (address, user) = (mailbox.address(), who.name());
-            let held = |count: Option<&usize>| count.copied().unwrap_or_default();
             if self.outside >= limits.sessions {
                 return Err(Crowded::Node);
             }
-            if address.is_some_and(|address| held(self.addresses.get(&address)) >= limits.address_sessions) {
+            let held = address.and_then(|address| self.addresses.get(&address).copied()).unwrap_or_default();
+            if address.is_some() && held >= limits.address_sessions {
                 return Err(Crowded::Address { max: limits.address_sessions });
             }
-            if user.is_some_and(|user| held(self.users.get(user)) >= limits.user_sessions) {
-                return Err(Crowded::User { max: limits.user_sessions });
+            if let Some(user) = user {
+                self.count_user(user, limits)?;
             }
             self.outside += 1;
             if let Some(address) = address {
                 *self.addresses.entry(address).or_default() += 1;
-            }
-            if let Some(user) = user {
-                *self.users.entry(user.into()).or_default() += 1;
             }
         }
         if let Some(reason) = self.closing {
             mailbox.close(reason);
         }
         Ok(self.all.insert(Enrolled { mailbox, expires: None }))
+    }
+
+    fn count_user(&mut self, user: &str, limits: &Limits) -> Result<(), Crowded> {
+        let max = limits.user_sessions;
+        if self.users.get(user).is_some_and(|held| *held >= max) || max == 0 {
+            return Err(Crowded::User { max });
+        }
+        *self.users.entry(user.into()).or_default() += 1;
+        Ok(())
     }
 
     /// Says how long a session has, if not for ever. Answers whether it is the first that expires.
@@ -170,6 +176,19 @@ impl Node {
             Err(crowded) => self.quotas.note_crowded(crowded, address),
         }
         enrolled
+    }
+
+    /// A session is another identity's from now on, which has another name only if the one before had none.
+    ///
+    /// # Errors
+    /// If the one who has got a name has as many sessions as a user may have.
+    pub(crate) fn renew(&self, session: usize, before: &Identity, who: &Identity) -> Result<(), Crowded> {
+        if let (None, Some(user)) = (before.name(), who.name()) {
+            let counted = self.sessions.lock().count_user(user, &self.limits);
+            counted.inspect_err(|crowded| self.quotas.note_crowded(*crowded, None))?;
+        }
+        self.set_expiry(session, Some(who));
+        Ok(())
     }
 
     /// From now on a session expires with this identity.

@@ -117,7 +117,7 @@ impl Subscriptions {
         Some(&self.slots.get(key)?.as_ref()?.membership.room.name)
     }
 
-    fn rooms(&self) -> impl Iterator<Item = &RoomName> {
+    pub(super) fn rooms(&self) -> impl Iterator<Item = &RoomName> {
         self.sorted.iter().filter_map(|key| self.name(*key))
     }
 

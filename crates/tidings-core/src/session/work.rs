@@ -1,6 +1,11 @@
 //! Doing what a client asks for.
 
-use super::{Mailbox, subscription::PAGE, task::Task};
+use super::{
+    Mailbox,
+    auth::{Renewed, identify, renewed},
+    subscription::PAGE,
+    task::Task,
+};
 use crate::{
     Command, Denied, From, Identity, NameError, Notice, Position, RoomName,
     broker::BrokerError,
@@ -15,6 +20,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 pub(super) enum Done {
     Notice(Notice),
+    Renewed { reference: Option<u64>, result: Result<Renewed, Denied> },
     Entered { key: usize, reference: Option<u64>, result: Result<Entered, JoinError> },
 }
 
@@ -172,7 +178,7 @@ pub(super) async fn enter(
     Ok(Entered { membership, reader })
 }
 
-/// Publishes or calls, and says what came of it.
+/// Publishes, calls, or looks at a token, and says what came of it.
 pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Command) -> Notice {
     match command {
         Command::Publish { reference, room, event, key } => {
@@ -200,6 +206,10 @@ pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Com
                 }
             }
         }
+        Command::Auth { reference, token } => match identify(&node, &who.unwrap_or_default(), &token).await {
+            Ok(who) => renewed(&node, &who, reference),
+            Err(denied) => denied.notice(reference),
+        },
         Command::Ping { reference } => Notice::Pong { reference },
         Command::Join { reference, .. } | Command::Leave { reference, .. } => Notice::Error {
             reference,

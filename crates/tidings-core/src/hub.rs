@@ -9,6 +9,7 @@ mod quotas;
 mod room;
 mod run;
 mod sessions;
+mod tickets;
 
 pub(crate) use ask::caught;
 pub use builder::HubBuilder;
@@ -63,6 +64,7 @@ pub(crate) struct Node {
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
     sessions: Mutex<sessions::Sessions>,
     pub(crate) quotas: quotas::Quotas,
+    tickets: Mutex<tickets::Tickets>,
     /// Told when the last session has gone.
     vacant: Notify,
     calls: call::Calls,
@@ -214,6 +216,27 @@ impl Hub {
     pub async fn connect(&self, head: &http::request::Parts) -> Result<Identity, Denied> {
         let who = self.node.ask("connect", |gate| gate.connect(head)).await?;
         self.node.still(who)
+    }
+
+    /// For how long a [`ticket`](Self::ticket) is good.
+    pub const TICKET_AGE: Duration = tickets::AGE;
+
+    /// A ticket for somebody whom the gate has let in, who asks from an address: a secret that stands for the same identity,
+    /// once, on this node, and for [`TICKET_AGE`](Self::TICKET_AGE).
+    ///
+    /// # Errors
+    /// If as many were issued lately as there may be sessions.
+    pub fn ticket(&self, who: Identity, address: Option<Address>) -> Result<String, Crowded> {
+        self.node.start_if_possible();
+        self.node.ticket(who, address)
+    }
+
+    /// Whom a ticket stands for. It is used up by that.
+    ///
+    /// # Errors
+    /// If it is none, or was used, or is too old; and if the identity has expired meanwhile.
+    pub fn redeem(&self, ticket: &str) -> Result<Identity, Denied> {
+        self.node.redeem(ticket)
     }
 
     /// Somebody who says who it is by its first command, which is [`Command::Auth`], within [`Limits::auth_wait`]. Until then

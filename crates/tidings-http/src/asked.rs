@@ -77,6 +77,18 @@ impl Asked {
         Ok(self)
     }
 
+    /// Who asks: whom the query's `ticket` stands for, or else who the gate says that it is. To be asked last, for a ticket is
+    /// used up by it.
+    ///
+    /// # Errors
+    /// If it is nobody.
+    pub async fn identify(&self, hub: &Hub, head: &Parts, query: &Query<'_>) -> Result<Identity, Refusal> {
+        match query.one("ticket")? {
+            Some(ticket) => Ok(hub.redeem(ticket)?),
+            None => Ok(hub.connect(head).await?),
+        }
+    }
+
     /// Begins a session and enters all rooms.
     ///
     /// # Errors

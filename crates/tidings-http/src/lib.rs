@@ -25,6 +25,7 @@ mod serve;
 mod service;
 mod takeover;
 mod tcp;
+mod ticket;
 #[cfg(feature = "tower")]
 mod tower;
 
@@ -44,3 +45,4 @@ pub use serve::{Serve, serve};
 pub use service::Service;
 pub use takeover::{Progress, Takeover};
 pub use tcp::{Tcp, TcpOutlet};
+pub use ticket::Tickets;

@@ -79,7 +79,7 @@ async fn poll(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
             Duration::from_secs(seconds).min(hub.limits().poll_wait)
         }
     };
-    let who = hub.connect(&head).await?;
+    let who = asked.identify(&hub, &head, &query).await?;
     let mut session = asked.open(&hub, Arc::new(Poll { hello: asked.hello }), who).await?;
     if asked.is_over(&session) {
         return Ok(no_content());

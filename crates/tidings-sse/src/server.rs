@@ -74,7 +74,7 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
         Some("json") => Format::Json,
         Some(_) => return Err(Refusal::of("bad_query", "\"format\" is plain or json")),
     };
-    let who = hub.connect(&head).await?;
+    let who = asked.identify(&hub, &head, &query).await?;
     let takeover = Takeover::of(&head).cloned();
     let transport = Sse::shared(format, asked.rooms.len(), takeover.is_some());
     let session = asked.open(&hub, transport, who).await?;

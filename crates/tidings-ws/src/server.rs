@@ -75,7 +75,7 @@ async fn open(hub: Hub, request: Request, compression: bool) -> Result<Response<
         hub.stranger()
     } else {
         token::unpack(&mut head.headers)?;
-        hub.connect(&head).await?
+        asked.identify(&hub, &head, &query).await?
     };
     let session = asked.open(&hub, Ws::shared(deflate), who).await?;
     if let Some(takeover) = Takeover::of(&head) {

@@ -84,12 +84,13 @@ pub use tidings_sse as event_stream;
 #[cfg(feature = "ws")]
 pub use tidings_ws as websocket;
 
-/// A service with every transport that is compiled in, the upstream endpoint, and with the feature `js` the client for
+/// A service with every transport that is compiled in, the upstream endpoint, tickets, and with the feature `js` the client for
 /// browsers.
 ///
 /// Serve it with [`serve`], or with the feature `axum` mount it: `Router::nest_service("/realtime", service(hub))`.
 pub fn service(hub: Hub) -> Service {
-    let service = Service::new(hub).endpoint(tidings_http::Upstream::new());
+    let service =
+        Service::new(hub).endpoint(tidings_http::Upstream::new()).endpoint(tidings_http::Tickets::new());
     js::add(ws::add(sse::add(long_poll::add(service))))
 }
 

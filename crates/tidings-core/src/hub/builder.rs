@@ -92,6 +92,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             rooms: Default::default(),
             sessions: Default::default(),
             quotas: Quotas::new(&limits),
+            tickets: Default::default(),
             vacant: Default::default(),
             calls: Calls::default(),
             dirty: Arc::new(Dirty::default()),

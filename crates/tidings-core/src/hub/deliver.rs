@@ -159,6 +159,7 @@ impl Node {
         kept.iter().for_each(|room| room.trim(now));
         self.sessions.lock().shrink(KEPT);
         self.quotas.tidy();
+        self.trim_tickets(now);
         self.unwatch(&ended);
         if let Some(every) = self.broker.check_every() {
             kept.into_iter().filter(|room| room.check(now, every)).for_each(|room| self.resync(room));

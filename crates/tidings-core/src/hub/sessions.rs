@@ -154,7 +154,7 @@ impl Sessions {
     }
 }
 
-fn take_one<K, Q>(counts: &mut HashMap<K, usize>, key: &Q)
+pub(super) fn take_one<K, Q>(counts: &mut HashMap<K, usize>, key: &Q)
 where
     K: Borrow<Q> + Hash + Eq,
     Q: Hash + Eq + ?Sized,

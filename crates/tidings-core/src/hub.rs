@@ -4,23 +4,25 @@ mod ask;
 mod builder;
 mod call;
 mod deliver;
+mod drain;
 mod expiry;
+mod guard;
 mod quotas;
 mod room;
 mod run;
 mod sessions;
 mod tickets;
 
-pub(crate) use ask::caught;
 pub use builder::HubBuilder;
 pub use call::CallError;
+pub use drain::NotReady;
 pub(crate) use room::{Membership, Room, jitter};
 pub(crate) use run::{Run, Runs};
 pub use sessions::Crowded;
 
 use crate::{
-    Address, CloseReason, Command, Denied, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError,
-    Notice, Position, PublishError, RoomName, Session, Subscription, Transport, Wheel,
+    Address, Command, Denied, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice,
+    Position, PublishError, RoomName, Session, Subscription, Transport, Wheel,
     broker::{Broker, Publish},
     policy::Rules,
     sync::Mutex,
@@ -137,6 +139,9 @@ impl Hub {
     }
 
     /// Answers calls of clients to `method`. A later handler for the same method replaces the earlier one.
+    ///
+    /// One that panics is answered with the error `internal`, one that takes longer than [`Limits::call_wait`] is dropped and
+    /// answered with `unavailable`.
     ///
     /// The hub keeps the handler: one that holds a handle of the same hub keeps the hub, for as long as the process
     /// runs.
@@ -258,19 +263,6 @@ impl Hub {
     /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.node.limits
-    }
-
-    /// Ends every session, also those that begin from here on: each tells its client to come back later, by when
-    /// this server has made place for another.
-    pub fn drain(&self) {
-        let sessions = {
-            let mut sessions = self.node.sessions.lock();
-            sessions.closing = Some(CloseReason::Drain);
-            sessions.mailboxes().cloned().collect::<Vec<_>>()
-        };
-        for mailbox in sessions {
-            mailbox.close(CloseReason::Drain);
-        }
     }
 
     /// How much of what the hub holds now.

@@ -49,6 +49,8 @@ pub struct Limits {
     /// How long a WebSocket may be there before its client has said who it is, where it says so by its first command (10 s: the
     /// token may still have to be fetched). Then it is closed, with `expired`.
     pub auth_wait: Duration,
+    /// How long the application may take for a call (30 s: whoever asked has gone by then).
+    pub call_wait: Duration,
     /// The longest silence on a stream before a sign of life is sent (20 s: below the 25 s that clients and
     /// proxies commonly allow).
     pub heartbeat: Duration,
@@ -79,6 +81,7 @@ impl Default for Limits {
             join_wait: Duration::from_secs(5),
             gate_wait: Duration::from_secs(10),
             auth_wait: Duration::from_secs(10),
+            call_wait: Duration::from_secs(30),
             heartbeat: Duration::from_secs(20),
             idle: Duration::from_secs(50),
             linger: Duration::from_secs(30),

@@ -2,7 +2,8 @@
 
 use crate::{
     Encoder, From, GapReason, Hub, JoinError, Json, Message, Notice, Position, RoomName, Session, Transport,
-    session::Item, transport::Standing,
+    session::Item,
+    transport::{Standing, Turn},
 };
 use bytes::BytesMut;
 use std::{
@@ -98,6 +99,10 @@ struct Inside;
 impl Transport for Inside {
     fn name(&self) -> &'static str {
         "inside"
+    }
+
+    fn turn(&self) -> Turn {
+        Turn::Last
     }
 
     fn encoder(&self) -> &dyn Encoder {

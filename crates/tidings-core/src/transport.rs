@@ -11,6 +11,11 @@ pub trait Transport: Send + Sync + 'static {
     /// A short name for metrics and logs: `ws`, `sse`, `poll`.
     fn name(&self) -> &'static str;
 
+    /// When its sessions are ended as the node [drains](crate::Hub::drain).
+    fn turn(&self) -> Turn {
+        Turn::Next
+    }
+
     /// The form of messages.
     fn encoder(&self) -> &dyn Encoder;
 
@@ -27,6 +32,18 @@ pub trait Transport: Send + Sync + 'static {
     fn marks(&self) -> bool {
         false
     }
+}
+
+/// When sessions are ended as their node [drains](crate::Hub::drain).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Turn {
+    /// At once: they are answered and over in any case, and their clients come back by themselves.
+    First,
+    /// One after the other, for each of their clients then connects elsewhere.
+    Next,
+    /// When no client has a session any more.
+    Last,
 }
 
 /// Where a session stands in all its rooms, at the moment a message or a notice is written.

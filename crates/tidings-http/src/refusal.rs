@@ -65,8 +65,12 @@ impl From<Denied> for Refusal {
 impl From<Crowded> for Refusal {
     fn from(crowded: Crowded) -> Self {
         let refusal = Self::of(crowded.code(), crowded.to_string());
-        // Others must go first, which takes longer than a second or two.
-        refusal.header(RETRY_AFTER, HeaderValue::from_static("10"))
+        match crowded {
+            // Another node may be there already.
+            Crowded::Draining => refusal,
+            // Others must go first, which takes longer than a second or two.
+            _ => refusal.header(RETRY_AFTER, HeaderValue::from_static("10")),
+        }
     }
 }
 
@@ -112,9 +116,9 @@ pub(crate) fn status(code: &str) -> StatusCode {
         "method" => StatusCode::METHOD_NOT_ALLOWED,
         "timeout" => StatusCode::REQUEST_TIMEOUT,
         "rate" | "too_many_sessions" => StatusCode::TOO_MANY_REQUESTS,
+        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "encoding" => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         "unavailable" | "unknown_outcome" | "busy" => StatusCode::SERVICE_UNAVAILABLE,
         // Everything else is something wrong with what was asked.
         _ => StatusCode::BAD_REQUEST,

@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use std::{
+    convert::Infallible,
     future::{Future, IntoFuture, poll_fn},
     io,
     pin::{Pin, pin},
@@ -65,14 +66,17 @@ pub struct Serve {
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Serve {
-    /// Runs until `signal` resolves. Then no connection is taken any more, every session tells its client to
-    /// come back elsewhere, and the server ends when all are gone or its [`patience`](Self::patience) is.
+    /// Runs until `signal` resolves, [`shutdown_signal`](crate::shutdown_signal()) say. Then the hub is
+    /// [drained](tidings_core::Hub::drain): it is not ready any more, clients that come are refused with 503, those that are there are told to
+    /// come back elsewhere, and each connection ends with what it is asked. When all have gone, or the
+    /// [`patience`](Self::patience) is at its end, nobody is listened to any more, and the server ends.
     pub fn until(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.until = Some(Box::pin(signal));
         self
     }
 
-    /// How long clients may take to go once the signal has come; 10 seconds unless set.
+    /// How long clients may take to go once the signal has come; 10 seconds unless set. With many clients choose more: it is
+    /// the time over which they come to other servers.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -103,32 +107,65 @@ impl Serve {
         let Self { listener, service, until, patience, connections, address_connections, accepts } = self;
         let door = Door::new(connections, address_connections);
         let accepts = Buckets::new(accepts);
-        let mut until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
-        let (stop, stopping) = watch::channel(false);
-        loop {
+        let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
+        let (phase, _) = watch::channel(Phase::Open);
+        let rest = {
+            let mut taking = pin!(take(&listener, &accepts, &door, &service, &phase));
             tokio::select! {
-                accepted = accept(&listener, &accepts) => match accepted {
-                    Ok((stream, peer)) => if let Some(permit) = door.enter(peer, service.is_proxy(peer)) {
-                        connection(stream, peer, permit, service.clone(), stopping.clone());
-                    },
-                    Err(error) => after_failure(&error).await,
-                },
-                () = &mut until => break,
+                never = &mut taking => match never {},
+                () = until => {}
             }
-        }
-        drop(listener);
-        stop.send_replace(true);
-        drop(stopping);
-        // Also for sessions that a request in mid-flight may yet begin.
-        service.hub().drain();
-        let gone = async {
-            // Each connection listens until it is gone.
-            stop.closed().await;
-            service.hub().vacant().await;
+            let begun = Instant::now();
+            phase.send_replace(Phase::Draining);
+            // Whoever comes is answered until the end, so that a balancer sees why it should send nobody.
+            let drained = tokio::select! {
+                never = &mut taking => match never {},
+                _ = service.hub().drain(patience) => begun.elapsed(),
+            };
+            patience.saturating_sub(drained)
         };
-        // Whoever is still there after that has had its time; the runtime's end cuts it off.
-        let _ = timeout(patience, gone).await;
+        drop(listener);
+        phase.send_replace(Phase::Over);
+        // Each connection listens until it is gone. Whoever is still there after that has had its time; the runtime's end
+        // cuts it off.
+        let _ = timeout(rest, phase.closed()).await;
         Ok(())
+    }
+}
+
+/// What connections are told of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// A connection ends with what it is asked.
+    Draining,
+    /// Nothing is answered that was not asked yet.
+    Over,
+}
+
+/// Resolves when the server is in a phase, or has ended.
+async fn reached(mut phase: watch::Receiver<Phase>, least: Phase) {
+    // There is nobody who says so any more if the server's future was dropped.
+    let _ = phase.wait_for(|phase| *phase >= least).await;
+}
+
+/// Takes connections, for ever.
+async fn take(
+    listener: &Listener,
+    accepts: &Buckets,
+    door: &Door,
+    service: &Service,
+    phase: &watch::Sender<Phase>,
+) -> Infallible {
+    loop {
+        match accept(listener, accepts).await {
+            Ok((stream, peer)) => {
+                if let Some(permit) = door.enter(peer, service.is_proxy(peer)) {
+                    connection(stream, peer, permit, service.clone(), phase.subscribe());
+                }
+            }
+            Err(error) => after_failure(&error).await,
+        }
     }
 }
 
@@ -164,7 +201,7 @@ fn connection(
     peer: Peer,
     permit: Permit,
     service: Service,
-    mut stopping: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 ) {
     set_up(&stream);
     tokio::spawn(async move {
@@ -175,15 +212,15 @@ fn connection(
                 Ok(Ok(http2)) => http2,
                 Ok(Err(_)) | Err(_) => return,
             },
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = reached(phase.clone(), Phase::Over) => return,
         };
         if http2 {
-            serve_http2(stream, peer, service, stopping).await;
+            serve_http2(stream, peer, service, phase).await;
             drop(permit);
         } else {
             // What the first bytes took counts, or a peer could have the time twice.
             let header_time = HEADER_TIME.saturating_sub(begun.elapsed()).max(LEAST_HEADER_TIME);
-            serve_http1(stream, peer, permit, service, header_time, stopping).await;
+            serve_http1(stream, peer, permit, service, header_time, phase).await;
         }
     });
 }
@@ -198,7 +235,7 @@ fn set_up(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 
-async fn serve_http2(stream: TcpStream, peer: Peer, service: Service, mut stopping: watch::Receiver<bool>) {
+async fn serve_http2(stream: TcpStream, peer: Peer, service: Service, phase: watch::Receiver<Phase>) {
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
         service.call(request)
@@ -216,7 +253,7 @@ async fn serve_http2(stream: TcpStream, peer: Peer, service: Service, mut stoppi
     // An error here is the peer's: a reset, a bad head. It was answered where it could be.
     tokio::select! {
         _ = &mut connection => return,
-        _ = stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+        () = reached(phase.clone(), Phase::Draining) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }
@@ -227,7 +264,7 @@ async fn serve_http1(
     permit: Permit,
     service: Service,
     header_time: Duration,
-    mut stopping: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 ) {
     let takeover = Takeover::new();
     let asked = AtomicBool::new(false);
@@ -244,16 +281,27 @@ async fn serve_http1(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADER_BYTES);
     let mut connection = builder.serve_connection(Watched::new(stream, takeover.clone()), answer);
-    let mut stop = pin!(stopping.wait_for(|stopping| *stopping));
-    let mut stopped = false;
+    let mut next = pin!(reached(phase.clone(), Phase::Draining));
+    let mut now = Phase::Open;
     // What the first bytes took counts for the first head alone.
     let mut first = pin!(sleep(header_time));
     let (mut alarm, mut stalled) = (service.hub().wheel().alarm(), None);
     let idle = alarm.wheel().ticks(service.hub().limits().idle);
     let ended = poll_fn(|cx| {
-        if !stopped && stop.as_mut().poll(cx).is_ready() {
-            stopped = true;
-            Pin::new(&mut connection).graceful_shutdown();
+        if now == Phase::Open && next.as_mut().poll(cx).is_ready() {
+            now = Phase::Draining;
+            next.set(reached(phase.clone(), Phase::Over));
+            // hyper would end one that has asked nothing yet, whose request may be there; the answer to that says that it
+            // is the last.
+            if asked.load(Relaxed) {
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+        if now == Phase::Draining && next.as_mut().poll(cx).is_ready() {
+            now = Phase::Over;
+        }
+        if !asked.load(Relaxed) && now == Phase::Over {
+            return Poll::Ready(None);
         }
         if !asked.load(Relaxed) && first.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);

@@ -2,9 +2,10 @@
 
 use crate::{Asset, Body, BoxError, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody};
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
     header::{
-        ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONTENT_ENCODING, COOKIE, Entry, SEC_WEBSOCKET_PROTOCOL,
+        ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE,
+        COOKIE, Entry, SEC_WEBSOCKET_PROTOCOL,
     },
     request::Parts,
 };
@@ -28,6 +29,8 @@ struct Shared {
     proxies: Proxies,
     endpoints: Vec<Arc<dyn Endpoint>>,
     pages: HashMap<String, Asset>,
+    /// Where a balancer asks whether to send clients here.
+    ready: Option<String>,
     /// Lines of the log: whoever comes from many addresses could write one for each.
     lines: Arc<Buckets>,
 }
@@ -45,6 +48,7 @@ impl Service {
             proxies: Proxies::none(),
             endpoints: Vec::new(),
             pages: HashMap::new(),
+            ready: None,
             lines: Arc::new(Buckets::new(Rate::per_second(1))),
         };
         Self { shared: Arc::new(shared) }
@@ -84,6 +88,12 @@ impl Service {
         self.with(|shared| drop(shared.pages.insert(path.to_owned(), asset)))
     }
 
+    /// Answers at a path whether the server is [ready](Hub::ready), for a balancer that asks: 200, or 503 with the reason.
+    #[must_use]
+    pub fn ready(self, path: &str) -> Self {
+        self.with(|shared| shared.ready = Some(path.to_owned()))
+    }
+
     /// The hub.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
@@ -110,7 +120,17 @@ impl Service {
         self.route(head, RequestBody::new(body)).await
     }
 
-    async fn route(&self, mut head: Parts, body: RequestBody) -> Response<Body> {
+    async fn route(&self, head: Parts, body: RequestBody) -> Response<Body> {
+        let version = head.version;
+        let mut response = self.find_answer(head, body).await;
+        // A balancer that keeps connections is not to ask on this one again.
+        if version < Version::HTTP_2 && self.hub().ready().is_err() {
+            response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn find_answer(&self, mut head: Parts, body: RequestBody) -> Response<Body> {
         let shared = &self.shared;
         hide_secrets(&mut head.headers);
         if let Some(peer) = Peer::of(&head) {
@@ -120,6 +140,12 @@ impl Service {
         if let Some(page) = shared.pages.get(head.uri.path()) {
             return match head.method {
                 Method::GET | Method::HEAD => page.answer(&head.headers),
+                _ => refuse_method("GET, HEAD"),
+            };
+        }
+        if shared.ready.as_deref() == Some(head.uri.path()) {
+            return match head.method {
+                Method::GET | Method::HEAD => readiness(&shared.hub),
                 _ => refuse_method("GET, HEAD"),
             };
         }
@@ -198,6 +224,19 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+fn readiness(hub: &Hub) -> Response<Body> {
+    let (status, text) = match hub.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    };
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn refuse_method(methods: &'static str) -> Response<Body> {

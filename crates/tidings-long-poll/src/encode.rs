@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt::Display;
-use tidings_core::{Encoder, Json, Notice, Standing, Transport};
+use tidings_core::{Encoder, Json, Notice, Standing, Transport, Turn};
 
 /// The transport of long-polling: messages and notices are the items of an array.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,10 @@ pub(crate) struct Poll {
 impl Transport for Poll {
     fn name(&self) -> &'static str {
         "poll"
+    }
+
+    fn turn(&self) -> Turn {
+        Turn::First
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -60,7 +60,13 @@ fn is_browser(head: &Parts) -> bool {
 /// A browser takes any error for final; what is over soon must not be one.
 fn refuse(browser: bool, refusal: Refusal) -> Response<Body> {
     match refusal.status() {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if browser => later(),
+        StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::INTERNAL_SERVER_ERROR
+        | StatusCode::TOO_MANY_REQUESTS
+            if browser =>
+        {
+            later()
+        }
         _ => refusal.into_response(),
     }
 }

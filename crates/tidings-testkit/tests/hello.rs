@@ -94,7 +94,7 @@ async fn the_signs_of_life_of_a_stream_are_events_where_a_hello_was_asked_for() 
     // The answer has no end, so what came until the drain is looked at.
     let reading = tokio::spawn(request(server.address(), "GET", target, &[], ""));
     tokio::time::sleep(Duration::from_millis(700)).await;
-    server.hub().drain();
+    assert_eq!(server.hub().drain(SOON).await, 0);
     let answer = within(SOON, "the end", reading).await.expect("no panic").expect("an answer");
     let text = String::from_utf8(answer.body.to_vec()).expect("UTF-8");
     assert!(text.matches("data: {\"type\":\"alive\"}\n\n").count() >= 2, "{text}");

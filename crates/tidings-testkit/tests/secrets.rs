@@ -49,9 +49,9 @@ async fn the_log_has_one_line_for_many_and_no_word_of_who_asked() {
             assert!(matches!(answer.expect("an answer").status, 500 | 503));
         }
     }
-    let panics = log.lines(&["ERROR", "tidings", "has panicked", "asked=\"connect\""]);
+    let panics = log.lines(&["ERROR", "tidings", "the application has failed", "asked=\"connect\""]);
     assert_eq!(panics.len(), 1, "{panics:?}");
-    let late = log.lines(&["WARN", "tidings", "has not answered within 300ms", "asked=\"connect\""]);
+    let late = log.lines(&["ERROR", "tidings", "did not answer in time", "asked=\"connect\""]);
     assert_eq!(late.len(), 1, "{late:?}");
     assert!(log.lines(&["QxZ7secret"]).is_empty());
     let answer = request(server.address(), "POST", "/realtime/send", &["word: stuck"], "{}").await;

@@ -72,7 +72,7 @@ async fn is_dropped_in_time(cause: Cause, kind: Peer) {
     let begin = Instant::now();
     let (code, left) = match cause {
         Cause::Drain => {
-            server.hub().drain();
+            server.hub().drain(Duration::ZERO).await;
             // Who answers is gone at once, and its session is freed once.
             assert_eq!(bystander.close_code().await, 1012);
             bystander.send(&masked(0x88, &1012_u16.to_be_bytes())).await;

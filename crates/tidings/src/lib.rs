@@ -68,7 +68,9 @@ pub mod manual;
 #[doc(inline)]
 pub use tidings_core::*;
 #[doc(inline)]
-pub use tidings_http::{Asset, Listener, Origins, Peer, Proxies, Serve, Service, bind_unix, serve};
+pub use tidings_http::{
+    Asset, Listener, Origins, Peer, Proxies, Serve, Service, bind_unix, serve, shutdown_signal,
+};
 
 pub use tidings_http as http;
 #[cfg(feature = "js")]

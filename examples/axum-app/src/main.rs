@@ -15,9 +15,9 @@ use axum::{
     routing::{get, post},
 };
 use clap::Parser;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 use tidings::{Event, Hub, gate};
-use tokio::{net::TcpListener, signal};
+use tokio::net::TcpListener;
 
 /// An axum application that tells its clients about orders.
 #[derive(Parser)]
@@ -31,23 +31,24 @@ struct Options {
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let hub = Hub::builder().gate(gate::read_only()).build(); // what is published comes from the routes below
+    let realtime = tidings::service(hub.clone()).ready("/ready");
     let app = Router::new()
         .route("/", get("Listen at /realtime/sse?room=orders, and POST JSON to /orders.\n"))
         .route("/orders", post(order))
         .with_state(hub.clone())
-        .nest_service("/realtime", tidings::service(hub.clone()));
+        .route_service("/ready", realtime.clone())
+        .nest_service("/realtime", realtime);
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("axum-app on http://{}", listener.local_addr()?);
-    let stopped = async move {
-        if let Err(error) = stop().await {
-            eprintln!("cannot wait for a signal, so stopping now: {error}");
-        }
+    let stop = tidings::shutdown_signal()?;
+    let drained = async move {
+        stop.await;
         // Open streams would keep the server waiting: each is told to come back later.
-        hub.drain();
+        hub.drain(Duration::from_secs(10)).await;
     };
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    axum::serve(listener, app).with_graceful_shutdown(drained).await?;
     Ok(())
 }
 
@@ -61,12 +62,4 @@ async fn order(
         .await
         .map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     Ok(format!("{position}\n"))
-}
-
-async fn stop() -> std::io::Result<()> {
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
 }

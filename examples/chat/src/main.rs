@@ -4,10 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use std::{net::SocketAddr, time::Duration};
 use tidings::{Asset, Hub, Rooms, gate};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 /// A chat over WebSocket, Server-Sent Events and long-polling.
 #[derive(Parser)]
@@ -32,6 +29,7 @@ async fn main() -> anyhow::Result<()> {
         .rooms("*", Rooms::log(history, Duration::from_secs(3_600)).bytes(history * MESSAGE_BYTES))
         .build();
     let service = tidings::service(hub)
+        .ready("/ready")
         .page("/", Asset::new("text/html; charset=utf-8", include_str!("../page/index.html")))
         .page("/chat.js", Asset::new("text/javascript; charset=utf-8", include_str!("../page/chat.js")))
         .page("/chat.css", Asset::new("text/css; charset=utf-8", include_str!("../page/chat.css")));
@@ -39,18 +37,6 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("chat on http://{}", listener.local_addr()?);
-    tidings::serve(listener, service).until(stop()?).await?;
+    tidings::serve(listener, service).until(tidings::shutdown_signal()?).await?;
     Ok(())
-}
-
-/// Resolves at SIGINT or SIGTERM.
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

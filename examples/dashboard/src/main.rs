@@ -9,11 +9,7 @@ use board::Board;
 use clap::{Parser, value_parser};
 use std::net::SocketAddr;
 use tidings::{Asset, Hub, Rooms, gate};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 
 /// A dashboard of this server's own figures, and of simulated instruments.
 #[derive(Parser)]
@@ -40,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
         writers.spawn(instrument.publish(board.clone(), options.rate, options.updates));
     }
     let service = tidings::service(hub)
+        .ready("/ready")
         .page("/", Asset::new("text/html; charset=utf-8", include_str!("../page/index.html")))
         .page("/page.js", Asset::new("text/javascript; charset=utf-8", include_str!("../page/page.js")))
         .page("/chart.js", Asset::new("text/javascript; charset=utf-8", include_str!("../page/chart.js")))
@@ -49,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("dashboard on http://{}", listener.local_addr()?);
     tokio::select! {
-        served = tidings::serve(listener, service).until(stop()?) => Ok(served?),
+        served = tidings::serve(listener, service).until(tidings::shutdown_signal()?) => Ok(served?),
         Err(error) = all(writers) => Err(error),
     }
 }
@@ -60,16 +57,4 @@ async fn all(mut writers: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
         ended??;
     }
     Ok(())
-}
-
-/// Resolves at SIGINT or SIGTERM.
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

@@ -11,10 +11,7 @@ use tidings::{
     Asset, Denied, Event, Gate, Hub, Identity, RoomName, Rooms, Service,
     gate::{Decision, RequestHead},
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 /// How the names of rooms begin in which members say who and where they are.
 const MEMBER_ROOMS: &str = "members:";
@@ -49,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("editor on http://{}", listener.local_addr()?);
-    tidings::serve(listener, service).until(stop()?).await?;
+    tidings::serve(listener, service).until(tidings::shutdown_signal()?).await?;
     Ok(())
 }
 
@@ -58,6 +55,7 @@ fn pages(service: Service) -> Service {
     let css = "text/css; charset=utf-8";
     let js = "text/javascript; charset=utf-8";
     service
+        .ready("/ready")
         .page("/", Asset::new(html, include_str!("../page/index.html")))
         .page("/page.css", Asset::new(css, include_str!("../page/page.css")))
         .page("/page.js", Asset::new(js, include_str!("../page/page.js")))
@@ -98,16 +96,4 @@ impl Gate for Members {
             Ok(())
         })
     }
-}
-
-/// Resolves at SIGINT or SIGTERM.
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

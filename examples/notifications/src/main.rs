@@ -18,10 +18,7 @@ use inbox::{INBOXES, OwnInbox};
 use sign_in::Cookies;
 use std::{net::SocketAddr, time::Duration};
 use tidings::{Hub, Rooms};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 /// Notifications for signed-in users, on all of their devices.
 #[derive(Parser)]
@@ -43,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
         .rooms(&format!("{INBOXES}*"), Rooms::log(200, Duration::from_secs(7 * 86_400)).bytes(256 << 10))
         .build();
     inbox::answer_calls(&hub);
+    let realtime = tidings::service(hub.clone()).ready("/ready");
     let app = Router::new()
         .route("/", get(Html(include_str!("../page/index.html"))))
         .route("/page.js", get(([(CONTENT_TYPE, "text/javascript")], include_str!("../page/page.js"))))
@@ -51,29 +49,18 @@ async fn main() -> anyhow::Result<()> {
         .route("/sign-in", post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .with_state(cookies)
-        .nest_service("/realtime", tidings::service(hub.clone()));
+        .route_service("/ready", realtime.clone())
+        .nest_service("/realtime", realtime);
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("notifications on http://{}", listener.local_addr()?);
-    let stop = stop()?;
-    let stopped = async move {
+    let stop = tidings::shutdown_signal()?;
+    let drained = async move {
         stop.await;
         // Open streams would keep the server waiting: each is told to come back later.
-        hub.drain();
+        hub.drain(Duration::from_secs(10)).await;
     };
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    axum::serve(listener, app).with_graceful_shutdown(drained).await?;
     Ok(())
-}
-
-/// Resolves at SIGINT or SIGTERM.
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

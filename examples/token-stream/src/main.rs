@@ -11,10 +11,7 @@ use tidings::{
     Asset, Denied, Event, Gate, Hub, Identity, RoomName, Rooms,
     gate::{Decision, RequestHead},
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 /// Answers that are typed out token by token and survive their readers' connections.
 #[derive(Parser)]
@@ -36,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
         .build();
     Answers::new(hub.clone(), options.rate).listen();
     let service = tidings::service(hub)
+        .ready("/ready")
         .page("/", Asset::new("text/html; charset=utf-8", include_str!("../page/index.html")))
         .page("/page.js", Asset::new("text/javascript; charset=utf-8", include_str!("../page/page.js")))
         .page("/page.css", Asset::new("text/css; charset=utf-8", include_str!("../page/page.css")));
@@ -43,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("token-stream on http://{}", listener.local_addr()?);
-    tidings::serve(listener, service).until(stop()?).await?;
+    tidings::serve(listener, service).until(tidings::shutdown_signal()?).await?;
     Ok(())
 }
 
@@ -64,16 +62,4 @@ impl Gate for Readers {
     fn publish<'a>(&'a self, _: &'a Identity, _: &'a RoomName, _: &'a Event) -> Decision<'a> {
         Box::pin(async { Err(Denied::forbidden("only the server writes answers")) })
     }
-}
-
-/// Resolves at SIGINT or SIGTERM.
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

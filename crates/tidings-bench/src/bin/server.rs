@@ -34,6 +34,9 @@ struct Options {
     /// Share rooms with other nodes by this broker, such as nats://127.0.0.1:4222, which keeps them in memory.
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
+    /// Seconds that clients may take to go when the server is told to end.
+    #[arg(long, default_value_t = 10, value_name = "S")]
+    patience: u64,
     /// Serve by axum, which hands no connection over.
     #[arg(long)]
     axum: bool,
@@ -90,21 +93,23 @@ async fn run(options: Options) -> anyhow::Result<()> {
             Ok(())
         }
     });
-    let service = tidings::service(hub).page("/", Asset::new("text/html; charset=utf-8", PAGE));
+    let service =
+        tidings::service(hub.clone()).ready("/ready").page("/", Asset::new("text/html; charset=utf-8", PAGE));
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("listening on http://{}/realtime/", listener.local_addr()?);
+    let (stop, patience) = (tidings::shutdown_signal()?, Duration::from_secs(options.patience));
     if options.axum {
-        axum::serve(listener, axum::Router::new().fallback_service(service)).await?;
+        let drained = async move {
+            stop.await;
+            hub.drain(patience).await;
+        };
+        let app = axum::Router::new().fallback_service(service);
+        axum::serve(listener, app).with_graceful_shutdown(drained).await?;
         return Ok(());
     }
-    let stop = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            eprintln!("cannot wait for SIGINT, so stopping now: {error}");
-        }
-    };
-    tidings::serve(listener, service).until(stop).await?;
+    tidings::serve(listener, service).patience(patience).until(stop).await?;
     Ok(())
 }
 

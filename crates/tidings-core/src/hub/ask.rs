@@ -1,15 +1,8 @@
-//! Asking the application: no answer of its holds anybody up for ever, and no panic of its ends more than what was asked for.
+//! Asking the gate, and how long its answer holds.
 
 use super::Node;
 use crate::{Denied, Gate, Identity, gate::Decision};
-use std::{
-    future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    task::Poll,
-    time::Duration,
-};
-use tokio::time::timeout;
+use std::time::Duration;
 
 impl Node {
     /// Asks the gate, and takes no answer in time, and a panic, for a no.
@@ -18,18 +11,7 @@ impl Node {
         what: &'static str,
         question: impl FnOnce(&'a dyn Gate) -> Decision<'a, T>,
     ) -> Result<T, Denied> {
-        let wait = self.limits.gate_wait;
-        match timeout(wait, caught(async { question(&*self.gate).await })).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => {
-                self.quotas.note_panic(what);
-                Err(Denied::Internal)
-            }
-            Err(_) => {
-                self.quotas.note_gate_late(what, wait);
-                Err(Denied::unavailable("who may do what cannot be found out now; try again later"))
-            }
-        }
+        self.guard(what, self.limits.gate_wait, async { question(&*self.gate).await }).await
     }
 
     /// An identity that the gate has given, if it has not expired.
@@ -45,14 +27,4 @@ impl Node {
         let expiry = who.expiry()?;
         Some(expiry.duration_since((self.wall)()).unwrap_or(Duration::ZERO))
     }
-}
-
-/// What comes of code of the application's; none if it panics. What it shares with others is its own affair.
-pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Some),
-        Err(_) => Poll::Ready(None),
-    })
-    .await
 }

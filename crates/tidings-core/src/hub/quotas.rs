@@ -1,11 +1,10 @@
 //! How often clients may ask, and how often the log is told.
 
-use super::{Crowded, Node, Room};
+use super::{Crowded, Node, Room, guard::Fault};
 use crate::{Address, Buckets, Identity, Limits, Notice, Rate, session::Mailbox};
 use std::{
     fmt,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
-    time::Duration,
 };
 
 /// How often clients may ask for something. Nothing is held for those that do not.
@@ -94,19 +93,9 @@ impl Quotas {
         }
     }
 
-    /// The application has panicked when it was asked.
-    pub(crate) fn note_panic(&self, asked: &'static str) {
-        if self.lines.take(("panic", asked)).is_ok() {
-            tracing::error!(
-                asked,
-                "the application has panicked, and whoever asked is told that the server has failed"
-            );
-        }
-    }
-
-    pub(super) fn note_gate_late(&self, asked: &'static str, wait: Duration) {
-        if self.lines.take(("late", asked)).is_ok() {
-            tracing::warn!(asked, "the gate has not answered within {wait:?}, which is taken for a no");
+    pub(super) fn note_fault(&self, what: &'static str, fault: Fault) {
+        if self.lines.take((what, fault)).is_ok() {
+            tracing::error!(asked = what, "{fault}");
         }
     }
 

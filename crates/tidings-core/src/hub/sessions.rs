@@ -19,6 +19,8 @@ pub(super) struct Sessions {
     /// How many each address and each named user has; none has none.
     addresses: HashMap<Address, usize>,
     users: HashMap<Box<str>, usize>,
+    /// No client is given one any more.
+    pub(super) draining: bool,
     /// What a new session is told at once.
     pub(super) closing: Option<CloseReason>,
 }
@@ -29,7 +31,7 @@ struct Enrolled {
     expires: Option<Tick>,
 }
 
-/// Why a client is given no session: there are as many as a limit says.
+/// Why a client is given no session: there are as many as a limit says, or there are to be none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Crowded {
@@ -48,6 +50,9 @@ pub enum Crowded {
         /// The limit.
         max: usize,
     },
+    /// The node is [draining](crate::Hub::drain).
+    #[error("the server shuts down; another one, or the next one, goes on")]
+    Draining,
 }
 
 impl Crowded {
@@ -56,6 +61,7 @@ impl Crowded {
         match self {
             Self::Node => "busy",
             Self::Address { .. } | Self::User { .. } => "too_many_sessions",
+            Self::Draining => "unavailable",
         }
     }
 }
@@ -70,6 +76,9 @@ impl Sessions {
         // The application's own are not counted.
         if let Some(who) = who {
             let (address, user) = (mailbox.address(), who.name());
+            if self.draining {
+                return Err(Crowded::Draining);
+            }
             if self.outside >= limits.sessions {
                 return Err(Crowded::Node);
             }
@@ -173,6 +182,7 @@ impl Node {
         let enrolled = self.sessions.lock().enroll(mailbox, who, &self.limits);
         match enrolled {
             Ok(session) => self.set_expiry(session, who),
+            Err(Crowded::Draining) => {}
             Err(crowded) => self.quotas.note_crowded(crowded, address),
         }
         enrolled

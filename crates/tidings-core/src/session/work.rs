@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Command, Denied, From, Identity, NameError, Notice, Position, RoomName,
     broker::BrokerError,
-    hub::{Membership, Node, caught},
+    hub::{Membership, Node},
     reader::Reader,
 };
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -197,13 +197,10 @@ pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Com
             {
                 return denied.notice(reference);
             }
-            match caught(node.calls().call(who.unwrap_or_default(), &method, data)).await {
-                Some(Ok(data)) => Notice::Reply { reference, id: None, data: Some(data) },
-                Some(Err(error)) => Notice::Error { reference, code: error.code, message: error.message },
-                None => {
-                    node.quotas.note_panic("method");
-                    Denied::Internal.notice(reference)
-                }
+            let call = node.calls().call(who.unwrap_or_default(), &method, data);
+            match node.guard("call", node.limits.call_wait, call).await {
+                Ok(data) => Notice::Reply { reference, id: None, data: Some(data) },
+                Err(error) => Notice::Error { reference, code: error.code, message: error.message },
             }
         }
         Command::Auth { reference, token } => match identify(&node, &who.unwrap_or_default(), &token).await {

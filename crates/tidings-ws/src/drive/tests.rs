@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Wake, Waker},
+    time::Duration,
 };
 use tidings_core::{Event, From, Identity, RoomName, gate};
 use tokio::{
@@ -111,7 +112,7 @@ async fn nothing_is_answered_after_the_word_that_the_session_ends() {
     }
     let connection = tokio::spawn(Connection::new(server, &pings, session, &hub, false));
     tokio::task::yield_now().await;
-    hub.drain();
+    assert_eq!(hub.drain(Duration::ZERO).await, 1, "the time is up");
     let mut all = Vec::new();
     wire.read_to_end(&mut all).await.unwrap();
     connection.await.unwrap();

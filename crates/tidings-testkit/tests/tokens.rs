@@ -266,7 +266,9 @@ async fn a_good_token_moves_the_expiry_and_closes_the_rooms_that_are_not_open_an
         (&told["type"], &told["room"], &told["code"]),
         (&json!("error"), &json!("b"), &json!("forbidden"))
     );
-    assert_eq!(socket.json().await, json!({"type": "reply", "ref": 9, "data": {"expires_in": 2}}));
+    let reply = socket.json().await;
+    let left = reply["data"]["expires_in"].as_u64().expect("seconds");
+    assert!(reply["ref"] == 9 && (1..=2).contains(&left), "{reply}");
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     // It is past its first expiry, and out of one room alone.
     server.publish("b", 1).await;

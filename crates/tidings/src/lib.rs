@@ -27,6 +27,7 @@
 //! | `sse` | Server-Sent Events | yes |
 //! | `long-poll` | long-polling | yes |
 //! | `js` | the client for browsers, at `…/tidings.js` | no |
+//! | `jwt` | a gate that takes JSON Web Tokens | no |
 //! | `axum` | mounting the service in axum and any tower stack | no |
 //! | `nats` | a broker for several nodes, on NATS JetStream: `nats::NatsBroker` | no |
 //! | `redis` | a broker for several nodes, on Redis: `redis::RedisBroker` | no |
@@ -75,6 +76,8 @@ pub use tidings_http::{
 pub use tidings_http as http;
 #[cfg(feature = "js")]
 pub use tidings_js as script;
+#[cfg(feature = "jwt")]
+pub use tidings_jwt as jwt;
 #[cfg(feature = "long-poll")]
 pub use tidings_long_poll as long_polling;
 #[cfg(feature = "nats")]

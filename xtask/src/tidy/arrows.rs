@@ -65,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidings-redis", &["tidings-core"]),
     ("tidings-nats", &["tidings-core"]),
     ("tidings-client", &["tidings-core"]),
+    ("tidings-jwt", &["tidings-core"]),
     ("tidings-js", &[]),
     (
         "tidings",
@@ -78,6 +79,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tidings-nats",
             "tidings-client",
             "tidings-js",
+            "tidings-jwt",
         ],
     ),
     (

@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -188,9 +189,16 @@ pub(crate) fn numbers(slice: &Slice) -> Vec<usize> {
     slice.messages.iter().map(|message| message.event().parse().expect("a number")).collect()
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, that no other test was given, and that the kernel gives to nobody who connects.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() * 64;
+    loop {
+        let port = 10_000 + ((first + NEXT.fetch_add(1, Relaxed)) % 22_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn program() -> PathBuf {

@@ -11,6 +11,7 @@ mod quotas;
 mod room;
 mod run;
 mod sessions;
+mod stats;
 mod tickets;
 
 pub use builder::HubBuilder;
@@ -19,6 +20,7 @@ pub use drain::NotReady;
 pub(crate) use room::{Membership, Room, jitter};
 pub(crate) use run::{Run, Runs};
 pub use sessions::Crowded;
+pub use stats::{ClassStats, Deliveries, Lag, Stats};
 
 use crate::{
     Address, Command, Denied, Event, From, Gate, Identity, JoinError, Kind, Limits, NameError, Notice,
@@ -28,7 +30,7 @@ use crate::{
     sync::Mutex,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fmt,
     future::Future,
     sync::Arc,
@@ -67,6 +69,7 @@ pub(crate) struct Node {
     sessions: Mutex<sessions::Sessions>,
     pub(crate) quotas: quotas::Quotas,
     tickets: Mutex<tickets::Tickets>,
+    pub(crate) counts: Arc<stats::Counts>,
     /// Told when the last session has gone.
     vacant: Notify,
     calls: call::Calls,
@@ -77,21 +80,6 @@ pub(crate) struct Node {
     evicted: Mutex<Option<Instant>>,
     /// The background task, and the runtime that it is on.
     background: Mutex<Option<(Handle, JoinHandle<()>)>>,
-}
-
-/// How much of what a hub holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Live sessions, by transport.
-    pub sessions: BTreeMap<&'static str, usize>,
-    /// Rooms known to this node.
-    pub rooms: usize,
-    /// Memberships: sessions in rooms, each room counted.
-    pub members: usize,
-    /// Slow episodes so far: how often a session that had everything of a room has fallen off what the node holds of it, or
-    /// a client was given up that took nothing.
-    pub slow: u64,
 }
 
 impl Hub {
@@ -186,6 +174,7 @@ impl Hub {
         let node = Arc::clone(&self.node);
         async move {
             if let Err(over) = node.quotas.ask(None, &who, address) {
+                node.counts.refused.add("rate");
                 return over.notice(command.reference());
             }
             // Those before it in one request may have taken their time.
@@ -264,19 +253,6 @@ impl Hub {
     pub fn limits(&self) -> &Limits {
         &self.node.limits
     }
-
-    /// How much of what the hub holds now.
-    pub fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        for mailbox in self.node.sessions.lock().mailboxes() {
-            *stats.sessions.entry(mailbox.transport().name()).or_default() += 1;
-        }
-        let rooms: Vec<_> = self.node.rooms.lock().values().cloned().collect();
-        stats.slow = self.node.quotas.slow();
-        stats.rooms = rooms.len();
-        stats.members = rooms.iter().map(|room| room.members()).sum();
-        stats
-    }
 }
 
 impl Drop for Node {
@@ -303,8 +279,11 @@ impl Node {
         if len > max {
             return Err(PublishError::TooLarge { len, max });
         }
-        let rooms = self.rules.of(&room);
-        let position = self.broker.publish(Publish { room, event, key, rooms }).await?;
+        let class = self.rules.of(&room);
+        let rooms = class.rooms;
+        let published = self.broker.publish(Publish { room, event, key, rooms }).await;
+        class.note_published(published.is_ok());
+        let position = published?;
         // Nobody can resume from a place in a room that keeps nothing.
         Ok(if rooms.kind() == Kind::Ephemeral { Position::UNKNOWN } else { position })
     }

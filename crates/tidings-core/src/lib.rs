@@ -52,7 +52,7 @@ pub use cursor::{Cursor, CursorError, From};
 pub use encode::{Encoder, EncodingId, Json};
 pub use event::{Event, EventError};
 pub use gate::{Denied, Gate, Identity};
-pub use hub::{CallError, Crowded, Hub, HubBuilder, NotReady, Stats};
+pub use hub::{CallError, ClassStats, Crowded, Deliveries, Hub, HubBuilder, Lag, NotReady, Stats};
 pub use limits::Limits;
 pub use message::{Content, Message};
 pub use name::{EventName, NameError, RoomName};

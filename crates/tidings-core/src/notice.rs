@@ -194,23 +194,37 @@ impl From<CommandError> for Notice {
 
 impl fmt::Display for GapReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.word())
+    }
+}
+
+impl GapReason {
+    /// Its word in the protocol.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
             Self::Trimmed => "trimmed",
             Self::Epoch => "epoch",
             Self::Slow => "slow",
-        })
+        }
     }
 }
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.word())
+    }
+}
+
+impl CloseReason {
+    /// Its word in the protocol.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
             Self::Drain => "drain",
             Self::Expired => "expired",
             Self::Slow => "slow",
             Self::Rate => "rate",
             Self::Gone => "gone",
-        })
+        }
     }
 }
 

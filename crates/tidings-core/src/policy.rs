@@ -1,7 +1,13 @@
 //! What a class of rooms keeps.
 
 use crate::RoomName;
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// How rooms of a class behave: a builder begun by [`log`](Rooms::log), [`latest`](Rooms::latest) or
 /// [`ephemeral`](Rooms::ephemeral).
@@ -119,27 +125,60 @@ impl Default for Rooms {
 
 /// The rules of a hub, by room name or prefix.
 #[derive(Debug, Default)]
-pub(crate) struct Rules(Vec<(String, bool, Rooms)>);
+pub(crate) struct Rules {
+    classes: Vec<Arc<Class>>,
+    /// Of rooms that no rule names.
+    other: Arc<Class>,
+}
+
+/// Rooms that one rule names.
+#[derive(Debug, Default)]
+pub(crate) struct Class {
+    name: String,
+    /// Whether the name is the beginning of names.
+    prefix: bool,
+    pub(crate) rooms: Rooms,
+    pub(crate) published: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+impl Class {
+    /// The pattern, as it was said.
+    pub(crate) fn pattern(&self) -> String {
+        match (&*self.name, self.prefix) {
+            ("", false) => "other".to_owned(),
+            (name, prefix) => format!("{name}{}", if prefix { "*" } else { "" }),
+        }
+    }
+
+    pub(crate) fn note_published(&self, done: bool) {
+        if done { &self.published } else { &self.failed }.fetch_add(1, Relaxed);
+    }
+}
 
 impl Rules {
     /// `pattern` is a room name, or a prefix and `*`.
     pub(crate) fn add(&mut self, pattern: &str, rooms: Rooms) {
         let (name, prefix) = match pattern.strip_suffix('*') {
-            Some(prefix) => (prefix, true),
-            None => (pattern, false),
+            Some(prefix) => (prefix.to_owned(), true),
+            None => (pattern.to_owned(), false),
         };
-        self.0.retain(|(known, p, _)| (known.as_str(), *p) != (name, prefix));
-        self.0.push((name.to_owned(), prefix, rooms));
+        self.classes.retain(|class| (&class.name, class.prefix) != (&name, prefix));
+        self.classes.push(Arc::new(Class { name, prefix, rooms, ..Class::default() }));
         // The exact name first, then the longest prefix: the first that fits is the one that counts.
-        self.0.sort_by_key(|(name, prefix, _)| (*prefix, std::cmp::Reverse(name.len())));
+        self.classes.sort_by_key(|class| (class.prefix, std::cmp::Reverse(class.name.len())));
     }
 
-    pub(crate) fn of(&self, room: &RoomName) -> Rooms {
-        let fits = |(name, prefix, _): &&(String, bool, Rooms)| match prefix {
-            true => room.starts_with(name.as_str()),
-            false => room.as_str() == name,
+    pub(crate) fn of(&self, room: &RoomName) -> &Arc<Class> {
+        let fits = |class: &&Arc<Class>| match class.prefix {
+            true => room.starts_with(class.name.as_str()),
+            false => room.as_str() == class.name,
         };
-        self.0.iter().find(fits).map_or_else(Rooms::default, |(_, _, rooms)| *rooms)
+        self.classes.iter().find(fits).unwrap_or(&self.other)
+    }
+
+    pub(crate) fn classes(&self) -> impl Iterator<Item = &Arc<Class>> {
+        self.classes.iter().chain([&self.other])
     }
 }
 
@@ -163,11 +202,11 @@ mod tests {
         rules.add("price:*", Rooms::latest());
         rules.add("price:gold", log(3));
         rules.add("price:metal:*", log(4));
-        assert_eq!(rules.of(&room("x")), log(1));
-        assert_eq!(rules.of(&room("price:silver")), Rooms::latest());
-        assert_eq!(rules.of(&room("price:gold")), log(3));
-        assert_eq!(rules.of(&room("price:metal:tin")), log(4));
+        assert_eq!(rules.of(&room("x")).rooms, log(1));
+        assert_eq!(rules.of(&room("price:silver")).rooms, Rooms::latest());
+        assert_eq!(rules.of(&room("price:gold")).rooms, log(3));
+        assert_eq!(rules.of(&room("price:metal:tin")).rooms, log(4));
         rules.add("price:gold", log(5));
-        assert_eq!(rules.of(&room("price:gold")), log(5));
+        assert_eq!(rules.of(&room("price:gold")).rooms, log(5));
     }
 }

@@ -144,6 +144,7 @@ impl Session {
         let Some(who) = &self.identity else { return true };
         let asked = self.node.quotas.ask(Some(self.mailbox.serial()), who, self.mailbox.address());
         let Err(over) = asked else { return true };
+        self.node.counts.refused.add("rate");
         self.agenda.say(over.notice(reference));
         if self.node.quotas.refuse(self.mailbox.serial()) {
             self.mailbox.close(CloseReason::Rate);
@@ -158,6 +159,7 @@ impl Session {
     pub fn refuse(&mut self, error: CommandError) {
         assert!(self.is_idle(), "a session takes a command when it is idle");
         if self.may_ask(error.reference) {
+            self.node.counts.refused.add(error.code);
             self.agenda.say(error.into());
         }
     }
@@ -236,15 +238,20 @@ impl Session {
         if let (None, Some(reason)) = (self.ended, self.mailbox.closing()) {
             self.end(reason);
         }
+        let mut messages = 0;
         // What is in the outbox belongs to what went before it.
         while !batch.is_full() || self.agenda.notices() > 0 {
             match self.poll_item(cx) {
-                Poll::Ready(Ok(item)) => self.put(&item, batch),
+                Poll::Ready(Ok(item)) => {
+                    messages += u64::from(matches!(item, Item::Message(_)));
+                    self.put(&item, batch);
+                }
                 Poll::Ready(Err(reason)) if batch.is_empty() => return Poll::Ready(Step::End(reason)),
                 Poll::Pending if batch.is_empty() => return Poll::Pending,
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
         }
+        self.node.counts.pulled.add(messages, u64::from(messages > 0));
         Poll::Ready(Step::Some)
     }
 
@@ -321,6 +328,7 @@ impl Session {
 
     fn end(&mut self, reason: CloseReason) {
         self.ended = Some(reason);
+        self.node.counts.closed.add(reason.word());
         self.agenda.say(reason.notice());
     }
 

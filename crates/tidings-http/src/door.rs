@@ -1,6 +1,6 @@
 //! How many connections a server has at once.
 
-use crate::Peer;
+use crate::{Peer, traffic::Counts};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,6 +16,7 @@ struct Shared {
     most: usize,
     most_of_one: usize,
     inside: Mutex<Inside>,
+    counts: Arc<Counts>,
     /// Lines of the log, of each kind: whoever comes from many addresses could write one for each.
     lines: Buckets,
 }
@@ -38,10 +39,10 @@ struct Place {
 }
 
 impl Door {
-    pub(crate) fn new(most: usize, most_of_one: usize) -> Self {
+    pub(crate) fn new(most: usize, most_of_one: usize, counts: Arc<Counts>) -> Self {
         let (most, most_of_one) = (within_descriptors(most), most_of_one);
         let lines = Buckets::new(Rate::per_second(1));
-        Self(Arc::new(Shared { most, most_of_one, inside: Mutex::default(), lines }))
+        Self(Arc::new(Shared { most, most_of_one, inside: Mutex::default(), counts, lines }))
     }
 
     /// A place for a connection, if there is one. A proxy's connections are counted only all together.
@@ -59,9 +60,11 @@ impl Door {
                 let place = || (0, Arc::new(Place { door: self.clone(), address }));
                 let (count, place) = inside.places.entry(address).or_insert_with(place);
                 *count += 1;
+                self.0.counts.accepted();
                 return Some(Permit(Arc::clone(place)));
             }
         };
+        self.0.counts.turned_away();
         if self.0.lines.take(full).is_ok() {
             tracing::warn!(address = address.map(tracing::field::display), "a connection is refused: {full}");
         }
@@ -76,6 +79,7 @@ impl Door {
 impl Drop for Permit {
     fn drop(&mut self) {
         let Place { door, address } = &*self.0;
+        door.0.counts.gone();
         let mut inside = door.inside();
         inside.count -= 1;
         let Some((count, _)) = inside.places.get_mut(address) else { return };
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_places_and_all_together_have_theirs() {
-        let door = Door::new(4, 2);
+        let door = Door::new(4, 2, Arc::default());
         let enter = |ip| door.enter(peer(ip), false);
         let mut inside = vec![enter("192.0.2.1").unwrap(), enter("::ffff:192.0.2.1").unwrap()];
         assert!(enter("192.0.2.1").is_none(), "two of one");
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn there_are_no_more_places_than_descriptors() {
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let door = Door::new(usize::MAX, 1);
+        let door = Door::new(usize::MAX, 1, Arc::default());
         assert!(descriptors.is_none_or(|descriptors| door.0.most < descriptors as usize));
     }
 }

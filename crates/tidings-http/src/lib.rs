@@ -29,6 +29,7 @@ mod tcp;
 mod ticket;
 #[cfg(feature = "tower")]
 mod tower;
+mod traffic;
 
 pub use asked::Asked;
 pub use asset::Asset;
@@ -48,3 +49,4 @@ pub use signal::shutdown_signal;
 pub use takeover::{Progress, Takeover};
 pub use tcp::{Tcp, TcpOutlet};
 pub use ticket::Tickets;
+pub use traffic::Traffic;

@@ -19,7 +19,10 @@ use std::{
     future::{Future, IntoFuture, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::Poll,
     time::Duration,
 };
@@ -105,7 +108,7 @@ impl Serve {
 
     async fn run(self) -> io::Result<()> {
         let Self { listener, service, until, patience, connections, address_connections, accepts } = self;
-        let door = Door::new(connections, address_connections);
+        let door = Door::new(connections, address_connections, Arc::clone(service.counts()));
         let accepts = Buckets::new(accepts);
         let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
         let (phase, _) = watch::channel(Phase::Open);

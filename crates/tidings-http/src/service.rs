@@ -1,6 +1,9 @@
 //! The service: from a request to the endpoint that answers it.
 
-use crate::{Asset, Body, BoxError, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody};
+use crate::{
+    Asset, Body, BoxError, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody, Traffic,
+    traffic::Counts,
+};
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
     header::{
@@ -33,6 +36,7 @@ struct Shared {
     ready: Option<String>,
     /// Lines of the log: whoever comes from many addresses could write one for each.
     lines: Arc<Buckets>,
+    counts: Arc<Counts>,
 }
 
 impl Service {
@@ -50,6 +54,7 @@ impl Service {
             pages: HashMap::new(),
             ready: None,
             lines: Arc::new(Buckets::new(Rate::per_second(1))),
+            counts: Arc::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -99,6 +104,15 @@ impl Service {
         &self.shared.hub
     }
 
+    /// Its connections and answers so far.
+    pub fn traffic(&self) -> Traffic {
+        self.shared.counts.read()
+    }
+
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.shared.counts
+    }
+
     /// Whether a connection is a proxy's.
     pub(crate) fn is_proxy(&self, peer: Peer) -> bool {
         self.shared.proxies.trusts(peer)
@@ -123,6 +137,7 @@ impl Service {
     async fn route(&self, head: Parts, body: RequestBody) -> Response<Body> {
         let version = head.version;
         let mut response = self.find_answer(head, body).await;
+        self.shared.counts.answered(response.status());
         // A balancer that keeps connections is not to ask on this one again.
         if version < Version::HTTP_2 && self.hub().ready().is_err() {
             response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));

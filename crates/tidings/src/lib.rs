@@ -29,6 +29,7 @@
 //! | `js` | the client for browsers, at `…/tidings.js` | no |
 //! | `jwt` | a gate that takes JSON Web Tokens | no |
 //! | `axum` | mounting the service in axum and any tower stack | no |
+//! | `metrics` | what a server counts, for the `metrics` crate and so for Prometheus and others: `metrics::record` | no |
 //! | `nats` | a broker for several nodes, on NATS JetStream: `nats::NatsBroker` | no |
 //! | `redis` | a broker for several nodes, on Redis: `redis::RedisBroker` | no |
 //!
@@ -65,12 +66,14 @@ use none as sse;
 use none as ws;
 
 pub mod manual;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 
 #[doc(inline)]
 pub use tidings_core::*;
 #[doc(inline)]
 pub use tidings_http::{
-    Asset, Listener, Origins, Peer, Proxies, Serve, Service, bind_unix, serve, shutdown_signal,
+    Asset, Listener, Origins, Peer, Proxies, Serve, Service, Traffic, bind_unix, serve, shutdown_signal,
 };
 
 pub use tidings_http as http;

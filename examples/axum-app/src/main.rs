@@ -2,6 +2,8 @@
 //!
 //! `POST /orders` takes an order and tells everybody who listens to the room `orders`:
 //!
+//! What it counts is at `/metrics`, for Prometheus.
+//!
 //! ```text
 //! curl -N 'http://127.0.0.1:3000/realtime/sse?room=orders'
 //! curl -d '{"item":"tea"}' -H 'content-type: application/json' http://127.0.0.1:3000/orders
@@ -15,8 +17,9 @@ use axum::{
     routing::{get, post},
 };
 use clap::Parser;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::{net::SocketAddr, time::Duration};
-use tidings::{Event, Hub, gate};
+use tidings::{Event, Hub, Service, gate};
 use tokio::net::TcpListener;
 
 /// An axum application that tells its clients about orders.
@@ -32,10 +35,13 @@ async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let hub = Hub::builder().gate(gate::read_only()).build(); // what is published comes from the routes below
     let realtime = tidings::service(hub.clone()).ready("/ready");
+    let metrics =
+        Metrics { service: realtime.clone(), prometheus: PrometheusBuilder::new().install_recorder()? };
     let app = Router::new()
         .route("/", get("Listen at /realtime/sse?room=orders, and POST JSON to /orders.\n"))
         .route("/orders", post(order))
         .with_state(hub.clone())
+        .route("/metrics", get(scrape).with_state(metrics))
         .route_service("/ready", realtime.clone())
         .nest_service("/realtime", realtime);
     let listener = TcpListener::bind(options.listen)
@@ -50,6 +56,18 @@ async fn main() -> anyhow::Result<()> {
     };
     axum::serve(listener, app).with_graceful_shutdown(drained).await?;
     Ok(())
+}
+
+#[derive(Clone)]
+struct Metrics {
+    service: Service,
+    prometheus: PrometheusHandle,
+}
+
+/// What only those should see who run it: in earnest, at an address or a port that is not everybody's.
+async fn scrape(State(Metrics { service, prometheus }): State<Metrics>) -> String {
+    tidings::metrics::record(&service);
+    prometheus.render()
 }
 
 async fn order(

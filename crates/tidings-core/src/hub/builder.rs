@@ -93,6 +93,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             sessions: Default::default(),
             quotas: Quotas::new(&limits),
             tickets: Default::default(),
+            counts: Default::default(),
             vacant: Default::default(),
             calls: Calls::default(),
             dirty: Arc::new(Dirty::default()),

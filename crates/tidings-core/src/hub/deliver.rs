@@ -1,6 +1,10 @@
 //! From the broker to the sessions that have something to read.
 
-use super::{Node, Room, room::END};
+use super::{
+    Node, Room,
+    room::{END, Pass},
+    stats::Counts,
+};
 use crate::{
     Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, surplus::surplus, sync::Mutex,
 };
@@ -93,7 +97,7 @@ impl Node {
         if rooms.len() >= self.limits.node_rooms {
             return None;
         }
-        let room = Arc::new(Room::new(name.clone(), self.rules.of(name)));
+        let room = Arc::new(Room::new(name.clone(), Arc::clone(self.rules.of(name))));
         rooms.insert(name.clone(), Arc::clone(&room));
         let membership = room.enter(mailbox, subscription);
         drop(rooms);
@@ -111,7 +115,7 @@ impl Node {
             let task = runtime.spawn(run(Arc::downgrade(self), Arc::clone(&self.dirty)));
             *background = Some((runtime.clone(), task));
             for _ in 0..runtime.metrics().num_workers() {
-                runtime.spawn(flush(Arc::clone(&self.dirty), self.limits.batch));
+                runtime.spawn(flush(Arc::clone(&self.dirty), self.limits.batch, Arc::clone(&self.counts)));
             }
             // What was left undone by those before.
             self.dirty.tell();
@@ -229,13 +233,13 @@ async fn until(time: Option<Instant>) {
 
 /// Serves rooms, in turns of a few members, so that a room of many does not hold up a room of few, nor the rest of the
 /// work its runtime has.
-async fn flush(dirty: Arc<Dirty>, batch: usize) {
+async fn flush(dirty: Arc<Dirty>, batch: usize, counts: Arc<Counts>) {
     while !dirty.ended.load(SeqCst) {
         let Some((room, place)) = dirty.pop() else {
             dirty.flush.notified().await;
             continue;
         };
-        let (members, next) = room.members_before(place);
+        let Pass { members, next, since } = room.members_before(place);
         if let Some(next) = next {
             dirty.push(Arc::clone(&room), next);
         }
@@ -243,7 +247,11 @@ async fn flush(dirty: Arc<Dirty>, batch: usize) {
             // Another thread may have nothing to do.
             dirty.flush.notify_one();
         }
-        room.serve(&members, batch);
+        let (messages, writes) = room.serve(&members, batch);
+        counts.direct.add(messages, writes);
+        if let Some(since) = since {
+            counts.served(since.elapsed());
+        }
         drop((members, room));
         tokio::task::yield_now().await;
     }

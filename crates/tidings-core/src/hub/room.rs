@@ -7,6 +7,7 @@ use crate::{
     From, Message, RoomName, Rooms,
     broker::{BrokerError, ReadFrom},
     ingest::{Ingest, Replica, Synced},
+    policy::Class,
     reader::{Fill, Reader},
     session::Mailbox,
     sync::Mutex,
@@ -27,6 +28,7 @@ use tokio::{sync::Notify, time::Instant};
 pub(crate) struct Room {
     pub(crate) name: RoomName,
     pub(crate) rooms: Rooms,
+    pub(crate) class: Arc<Class>,
     /// No two rooms of a process have the same.
     pub(crate) serial: u64,
     state: Mutex<State>,
@@ -37,9 +39,9 @@ pub(crate) struct Room {
 struct State {
     replica: Replica,
     members: Members,
-    /// Whether a pass over the members is under way or to begin, and whether another must follow it.
-    queued: bool,
-    again: bool,
+    /// Since when a pass over the members is to end, if one is under way or to begin, and since when another is to follow it.
+    queued: Option<Instant>,
+    again: Option<Instant>,
     /// Since when nobody is in it.
     empty: Option<Instant>,
     /// No longer in the hub's map.
@@ -56,22 +58,32 @@ pub(crate) struct Membership {
     key: usize,
 }
 
+/// Some of a room's members, who are to be served.
+pub(super) struct Pass {
+    pub(super) members: Vec<Member>,
+    /// Before which place to go on, if there are more or another pass is to follow.
+    pub(super) next: Option<usize>,
+    /// If these are the last of their pass: since when they wait.
+    pub(super) since: Option<Instant>,
+}
+
 impl Room {
-    pub(super) fn new(name: RoomName, rooms: Rooms) -> Self {
+    pub(super) fn new(name: RoomName, class: Arc<Class>) -> Self {
+        let rooms = class.rooms;
         let mut retention = rooms.retention();
         retention.count = retention.count.min(RING);
         let state = State {
             replica: Replica::new(retention),
             members: Members::default(),
-            queued: false,
-            again: false,
+            queued: None,
+            again: None,
             empty: None,
             closed: false,
             watched: false,
             checked: Instant::now(),
         };
         let serial = SERIAL.fetch_add(1, Relaxed);
-        Self { name, rooms, serial, state: Mutex::new(state), known: Notify::new() }
+        Self { name, rooms, class, serial, state: Mutex::new(state), known: Notify::new() }
     }
 
     pub(super) fn enter(self: &Arc<Self>, mailbox: Arc<Mailbox>, subscription: usize) -> Membership {
@@ -128,35 +140,37 @@ impl Room {
     /// need not be put on the list.
     pub(super) fn queue(&self) -> bool {
         let mut state = self.state.lock();
-        if state.queued {
-            state.again = true;
+        if state.queued.is_some() {
+            state.again.get_or_insert_with(Instant::now);
             return false;
         }
-        state.queued = true;
+        state.queued = Some(Instant::now());
         true
     }
 
-    /// Some of the members before a place, and before which place to go on, if there are more or another pass is to
-    /// follow.
-    pub(super) fn members_before(&self, place: usize) -> (Vec<Member>, Option<usize>) {
+    /// Some of the members before a place.
+    pub(super) fn members_before(&self, place: usize) -> Pass {
         let mut state = self.state.lock();
         let (members, start) = state.members.before(place, CHUNK);
         members.iter().for_each(|member| member.mailbox.warm());
         let members = members.to_vec();
         if start > 0 {
-            return (members, Some(start));
+            return Pass { members, next: Some(start), since: None };
         }
         // Before these are served: what is published from here on begins a pass of its own.
-        state.queued = std::mem::take(&mut state.again);
-        (members, state.queued.then_some(END))
+        let again = state.again.take();
+        let since = std::mem::replace(&mut state.queued, again);
+        Pass { members, next: state.queued.map(|_| END), since }
     }
 
-    /// Serves members: writes what is new, or wakes those that must see for themselves.
-    pub(super) fn serve(&self, members: &[Member], batch: usize) {
+    /// Serves members: writes what is new, or wakes those that must see for themselves. Answers how many messages were written,
+    /// and in how many writes.
+    pub(super) fn serve(&self, members: &[Member], batch: usize) -> (u64, u64) {
         let mut runs = Runs::new(self, batch);
         for member in members {
             member.mailbox.serve(member.subscription as usize, &mut runs).into_iter().for_each(Waker::wake);
         }
+        runs.written()
     }
 
     /// Resolves when the first range read is in.

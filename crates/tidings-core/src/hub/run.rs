@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 /// What is new after a place, in one form.
 #[derive(Debug)]
 pub(crate) enum Run {
-    /// These bytes, and then `to` is where one stands.
-    Bytes { bytes: Bytes, to: Position },
+    /// These bytes, which are so many messages, and then `to` is where one stands.
+    Bytes { bytes: Bytes, messages: u32, to: Position },
     /// Nothing.
     Nothing,
     /// More than messages, or what the ring does not have: the session itself must look.
@@ -24,15 +24,27 @@ pub(crate) struct Runs<'a> {
     /// Bytes of a run, passed by one message at most.
     limit: usize,
     known: Vec<(EncodingId, Position, Run)>,
+    written: (u64, u64),
 }
 
 impl<'a> Runs<'a> {
     pub(crate) fn new(room: &'a Room, limit: usize) -> Self {
-        Self { room, limit, known: Vec::new() }
+        Self { room, limit, known: Vec::new(), written: (0, 0) }
     }
 
     pub(crate) fn room(&self) -> &Room {
         self.room
+    }
+
+    /// A run of so many messages was written.
+    pub(crate) fn note_written(&mut self, messages: u32) {
+        self.written.0 += u64::from(messages);
+        self.written.1 += 1;
+    }
+
+    /// How many messages were written, and in how many writes.
+    pub(super) fn written(&self) -> (u64, u64) {
+        self.written
     }
 
     /// What is new after `from`.
@@ -75,6 +87,7 @@ fn make(room: &Room, from: Position, encoder: &dyn Encoder, limit: usize) -> Run
             Fill::Nothing | Fill::Read(_) | Fill::TooSlow => break,
         }
     }
+    let messages = forms.len() as u32; // each has a byte at least, and all together not many more than the limit
     let bytes = match &mut forms[..] {
         [form] => std::mem::take(form),
         forms => {
@@ -83,7 +96,7 @@ fn make(room: &Room, from: Position, encoder: &dyn Encoder, limit: usize) -> Run
             all.freeze()
         }
     };
-    Run::Bytes { bytes, to }
+    Run::Bytes { bytes, messages, to }
 }
 
 /// Runs that are kept: sessions of several forms, and some that were a moment late.

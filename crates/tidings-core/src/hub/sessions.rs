@@ -6,7 +6,13 @@ use super::{
 };
 use crate::{Address, CloseReason, Identity, Limits, session::Mailbox, surplus::surplus};
 use slab::Slab;
-use std::{borrow::Borrow, collections::HashMap, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The sessions of a node.
@@ -134,12 +140,12 @@ impl Sessions {
         self.all.iter().map(|(_, enrolled)| &enrolled.mailbox)
     }
 
-    fn dismiss(&mut self, session: usize, who: Option<&Identity>) {
-        let Some(Enrolled { mailbox, expires }) = self.all.try_remove(session) else { return };
+    fn dismiss(&mut self, session: usize, who: Option<&Identity>) -> Option<Arc<Mailbox>> {
+        let Enrolled { mailbox, expires } = self.all.try_remove(session)?;
         if let Some(at) = expires {
             self.expiries.remove(at, session);
         }
-        let Some(who) = who else { return };
+        let Some(who) = who else { return Some(mailbox) };
         self.outside -= 1;
         if let Some(address) = mailbox.address() {
             take_one(&mut self.addresses, &address);
@@ -147,6 +153,7 @@ impl Sessions {
         if let Some(user) = who.name() {
             take_one(&mut self.users, user);
         }
+        Some(mailbox)
     }
 
     /// Gives back the place of those that have gone.
@@ -178,8 +185,16 @@ where
 
 impl Node {
     pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>, who: Option<&Identity>) -> Result<usize, Crowded> {
-        let address = mailbox.address();
+        let (address, serial, transport) = (mailbox.address(), mailbox.serial(), mailbox.transport().name());
         let enrolled = self.sessions.lock().enroll(mailbox, who, &self.limits);
+        match &enrolled {
+            Ok(_) => {
+                self.counts.opened.fetch_add(1, Relaxed);
+                let address = address.map(tracing::field::display);
+                tracing::debug!(session = serial, transport, address, "a session begins");
+            }
+            Err(crowded) => self.counts.refused.add(crowded.code()),
+        }
         match enrolled {
             Ok(session) => self.set_expiry(session, who),
             Err(Crowded::Draining) => {}
@@ -210,10 +225,18 @@ impl Node {
     }
 
     pub(crate) fn dismiss(&self, session: usize, who: Option<&Identity>) {
-        let mut sessions = self.sessions.lock();
-        sessions.dismiss(session, who);
-        if sessions.outside == 0 {
-            self.vacant.notify_waiters();
+        let mailbox = {
+            let mut sessions = self.sessions.lock();
+            let mailbox = sessions.dismiss(session, who);
+            if sessions.outside == 0 {
+                self.vacant.notify_waiters();
+            }
+            mailbox
+        };
+        if let Some(mailbox) = mailbox {
+            let (serial, transport) = (mailbox.serial(), mailbox.transport().name());
+            let reason = mailbox.closing().map(tracing::field::display);
+            tracing::debug!(session = serial, transport, reason, "a session ends");
         }
     }
 }

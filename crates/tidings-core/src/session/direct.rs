@@ -80,18 +80,22 @@ impl Direct {
         };
         let Some((_, cursor)) = cursors.iter_mut().find(|(room, _)| *room == serial) else { return false };
         loop {
-            let (bytes, to) = match runs.after(*cursor, encoder) {
-                Run::Bytes { bytes, to } => (bytes, *to),
+            let (bytes, messages, to) = match runs.after(*cursor, encoder) {
+                Run::Bytes { bytes, messages, to } => (bytes, *messages, *to),
                 Run::Nothing => return true,
                 Run::Session => return false,
             };
             match outlet.offer(bytes) {
-                Ok(written) if written == bytes.len() => *cursor = to,
+                Ok(written) if written == bytes.len() => {
+                    *cursor = to;
+                    runs.note_written(messages);
+                }
                 // Nothing has happened, and the owner waits until something can.
                 Ok(0) | Err(_) => return false,
                 Ok(written) => {
                     *cursor = to;
                     *cut = Some(Box::new(bytes.slice(written..)));
+                    runs.note_written(messages);
                     return false;
                 }
             }

@@ -216,6 +216,7 @@ impl Subscription {
         match self.reader.give() {
             Some(Given::Message(message)) => return Next::Item(Item::Message(message)),
             Some(Given::Gap { id, reason }) => {
+                node.counts.gaps.add(reason.word());
                 return Next::Item(Item::Notice(Notice::Gap { room: name(), id, reason }));
             }
             Some(Given::End { id }) => return Next::Item(Item::Notice(Notice::End { room: name(), id })),

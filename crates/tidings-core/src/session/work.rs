@@ -156,6 +156,27 @@ pub(super) async fn enter(
     room: RoomName,
     from: From,
 ) -> Result<Entered, JoinError> {
+    let counts = Arc::clone(&node.counts);
+    let entered = try_to_enter(node, who, mailbox, key, room, from).await;
+    match (&entered, from) {
+        (Err(error), _) => counts.refused.add(error.code()),
+        (Ok(_), From::Now) => counts.joins.add("now"),
+        (Ok(_), From::Start) => counts.joins.add("start"),
+        (Ok(entered), From::After(_)) => {
+            counts.joins.add(if entered.joined().recovered { "resumed" } else { "missed" });
+        }
+    }
+    entered
+}
+
+async fn try_to_enter(
+    node: Arc<Node>,
+    who: Option<Identity>,
+    mailbox: Arc<Mailbox>,
+    key: usize,
+    room: RoomName,
+    from: From,
+) -> Result<Entered, JoinError> {
     if let Some(who) = &who {
         node.ask("join", |gate| gate.join(who, &room)).await?;
     }
@@ -180,9 +201,17 @@ pub(super) async fn enter(
 
 /// Publishes, calls, or looks at a token, and says what came of it.
 pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Command) -> Notice {
+    let notice = answer(&node, who, command).await;
+    if let Notice::Error { code, .. } = &notice {
+        node.counts.refused.add(code);
+    }
+    notice
+}
+
+async fn answer(node: &Node, who: Option<Identity>, command: Command) -> Notice {
     match command {
         Command::Publish { reference, room, event, key } => {
-            match publish(&node, who, room, event, key).await {
+            match publish(node, who, room, event, key).await {
                 Ok(position) => Notice::Reply {
                     reference,
                     id: (position != Position::UNKNOWN).then_some(position),
@@ -203,8 +232,8 @@ pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Com
                 Err(error) => Notice::Error { reference, code: error.code, message: error.message },
             }
         }
-        Command::Auth { reference, token } => match identify(&node, &who.unwrap_or_default(), &token).await {
-            Ok(who) => renewed(&node, &who, reference),
+        Command::Auth { reference, token } => match identify(node, &who.unwrap_or_default(), &token).await {
+            Ok(who) => renewed(node, &who, reference),
             Err(denied) => denied.notice(reference),
         },
         Command::Ping { reference } => Notice::Pong { reference },

@@ -46,7 +46,7 @@ fn at(offset: u64) -> crate::Position {
 }
 
 fn live_room() -> Arc<Room> {
-    let room = Room::new(RoomName::new("r").unwrap(), Rooms::default());
+    let room = Room::new(RoomName::new("r").unwrap(), Arc::default());
     let nothing = Slice::new(at(0), Vec::new(), at(0));
     assert_eq!(room.state.lock().replica.synced(&nothing, Instant::now()), Synced::Live);
     Arc::new(room)
@@ -113,7 +113,7 @@ fn serve_if_queued(room: &Room) {
 fn serve(room: &Room) {
     let mut before = Some(END);
     while let Some(place) = before {
-        let (members, next) = room.members_before(place);
+        let Pass { members, next, .. } = room.members_before(place);
         room.serve(&members, 1_000);
         before = next;
     }

@@ -35,6 +35,8 @@ pub enum Command {
         event: Event,
         /// Publishing again with the same key publishes nothing and answers the same position.
         key: Option<String>,
+        /// Whether the session that publishes is given the event, too.
+        echo: bool,
     },
     /// Call a method of the application.
     Call {
@@ -109,6 +111,8 @@ struct Raw<'a> {
     key: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     token: Option<Cow<'a, str>>,
+    #[serde(default)]
+    echo: Option<bool>,
     #[serde(default)]
     data: Option<Box<RawValue>>,
 }
@@ -197,7 +201,8 @@ impl Raw<'_> {
                 let name = EventName::new(name).map_err(|error| ("bad_event", error.to_string()))?;
                 let key = self.key()?;
                 let data = self.data.unwrap_or_else(|| RawValue::NULL.to_owned());
-                Ok(Command::Publish { reference, room, event: Event::from_raw(name, data), key })
+                let (event, echo) = (Event::from_raw(name, data), self.echo.unwrap_or(true));
+                Ok(Command::Publish { reference, room, event, key, echo })
             }
             "call" => Ok(Command::Call {
                 reference,

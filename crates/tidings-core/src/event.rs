@@ -4,6 +4,7 @@ use crate::{EventName, NameError};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::Arc;
 
 /// What an application publishes: a name and a payload of JSON text, valid by construction.
 ///
@@ -13,6 +14,7 @@ pub struct Event {
     name: EventName,
     data: Bytes,
     last: bool,
+    except: Option<Arc<str>>,
 }
 
 /// Why something cannot be an event.
@@ -33,7 +35,12 @@ impl Event {
     /// # Errors
     /// If the name is no [`EventName`], or `data` cannot be written as JSON.
     pub fn json<T: Serialize + ?Sized>(name: &str, data: &T) -> Result<Self, EventError> {
-        Ok(Self { name: EventName::new(name)?, data: serde_json::to_vec(data)?.into(), last: false })
+        Ok(Self {
+            name: EventName::new(name)?,
+            data: serde_json::to_vec(data)?.into(),
+            last: false,
+            except: None,
+        })
     }
 
     /// An event whose payload is JSON text already; it travels byte for byte.
@@ -43,12 +50,12 @@ impl Event {
     pub fn from_json(name: &str, text: impl Into<Bytes>) -> Result<Self, EventError> {
         let data = text.into();
         serde_json::from_slice::<&RawValue>(&data)?;
-        Ok(Self { name: EventName::new(name)?, data, last: false })
+        Ok(Self { name: EventName::new(name)?, data, last: false, except: None })
     }
 
     /// An event around a JSON value that a parser has just cut out of a larger text.
     pub(crate) fn from_raw(name: EventName, data: Box<RawValue>) -> Self {
-        Self { name, data: Bytes::from(<Box<str>>::from(data).into_boxed_bytes()), last: false }
+        Self { name, data: Bytes::from(<Box<str>>::from(data).into_boxed_bytes()), last: false, except: None }
     }
 
     /// Marks the event as the last of its room: whoever has received it is told that nothing will follow, and a
@@ -63,6 +70,39 @@ impl Event {
     /// Whether it is the last of its room.
     pub fn is_last(&self) -> bool {
         self.last
+    }
+
+    /// Keeps the event from the sessions of a user: from whoever has caused it, and knows. It has its place in the room all
+    /// the same, and their cursors pass it.
+    #[must_use]
+    pub fn except_user(self, user: &str) -> Self {
+        self.with_except(Some(&format!("user {user}")))
+    }
+
+    /// Keeps the event from one session, by what its node calls it. A client that comes back is another session.
+    pub(crate) fn except_session(self, session: &str) -> Self {
+        self.with_except(Some(&format!("session {session}")))
+    }
+
+    /// From whom the event is kept, as a text for brokers, which carry it to all nodes.
+    pub fn except(&self) -> Option<&str> {
+        self.except.as_deref()
+    }
+
+    /// Sets what [`except`](Self::except) has answered elsewhere.
+    #[must_use]
+    pub fn with_except(mut self, except: Option<&str>) -> Self {
+        self.except = except.map(Arc::from);
+        self
+    }
+
+    /// Whether it is kept from a session of this user.
+    pub(crate) fn is_kept_from(&self, user: Option<&str>, session: impl FnOnce() -> String) -> bool {
+        match self.except().and_then(|except| except.split_once(' ')) {
+            Some(("user", name)) => user == Some(name),
+            Some(("session", name)) => session() == name,
+            _ => false,
+        }
     }
 
     /// The event's name.
@@ -85,7 +125,7 @@ impl Event {
 
     /// What the event counts for in a bound on bytes: name, payload and a fixed share for its bookkeeping.
     pub fn weight(&self) -> usize {
-        self.name.as_str().len() + self.data.len() + OVERHEAD
+        self.name.as_str().len() + self.data.len() + self.except().map_or(0, str::len) + OVERHEAD
     }
 }
 

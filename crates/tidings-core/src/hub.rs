@@ -3,6 +3,7 @@
 mod ask;
 mod builder;
 mod call;
+mod control;
 mod deliver;
 mod drain;
 mod expiry;
@@ -16,6 +17,7 @@ mod tickets;
 
 pub use builder::HubBuilder;
 pub use call::CallError;
+pub(crate) use control::revoked;
 pub use drain::NotReady;
 pub(crate) use room::{Membership, Room, jitter};
 pub(crate) use run::{Run, Runs};
@@ -55,6 +57,8 @@ pub struct Hub {
 /// What a [`Hub`] holds. Locks are taken in the order rooms, loan, room, mailbox, none across an await. A loan alone is
 /// held while its socket is written to, which does not wait.
 pub(crate) struct Node {
+    /// Chance: no two nodes have the same.
+    id: u64,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) limits: Limits,
@@ -73,6 +77,7 @@ pub(crate) struct Node {
     /// Told when the last session has gone.
     vacant: Notify,
     calls: call::Calls,
+    control: control::Control,
     dirty: Arc<deliver::Dirty>,
     /// Rooms that need a range read; a broker's hand-over must not do it itself.
     resyncs: Mutex<Vec<Arc<Room>>>,
@@ -113,6 +118,15 @@ impl Hub {
     {
         self.node.start_if_possible();
         self.node.publish(room.try_into()?, event, Some(format!("inside {key}"))).await
+    }
+
+    /// Publishes an event into the [room of a user](RoomName::of_user): it reaches all of the user's sessions that are in it,
+    /// on all nodes, and is kept as its class of rooms, such as `~user:*`, says.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_to_user(&self, user: &str, event: Event) -> Result<Position, PublishError> {
+        self.publish(&RoomName::of_user(user)?, event).await
     }
 
     /// Subscribes from within the process. No gate is asked.
@@ -179,7 +193,7 @@ impl Hub {
             }
             // Those before it in one request may have taken their time.
             match node.still(who) {
-                Ok(who) => crate::session::perform(node, Some(who), command).await,
+                Ok(who) => crate::session::perform(node, Some(who), None, command).await,
                 Err(denied) => denied.notice(command.reference()),
             }
         }
@@ -208,7 +222,8 @@ impl Hub {
     /// If the gate says no, or has not answered after [`Limits::gate_wait`], or has panicked; and if the identity that it
     /// gives has expired.
     pub async fn connect(&self, head: &http::request::Parts) -> Result<Identity, Denied> {
-        let who = self.node.ask("connect", |gate| gate.connect(head)).await?;
+        self.node.start_if_possible();
+        let who = self.node.admit(|| self.node.ask("connect", |gate| gate.connect(head))).await?;
         self.node.still(who)
     }
 
@@ -258,6 +273,7 @@ impl Hub {
 impl Drop for Node {
     fn drop(&mut self) {
         self.unwatch_all();
+        self.control.end();
         self.dirty.end();
     }
 }

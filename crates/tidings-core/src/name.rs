@@ -39,6 +39,27 @@ pub enum NameError {
     },
 }
 
+impl RoomName {
+    /// The room of a user: `~user:` and the name. The application publishes there what is for all of the user's sessions;
+    /// no other user can enter it.
+    ///
+    /// # Errors
+    /// See [`NameError`]; a user's name is no longer than the room's allows.
+    pub fn of_user(user: &str) -> Result<Self, NameError> {
+        Self::new(&format!("{USER}{user}"))
+    }
+
+    /// Whose room it is, if it is a user's.
+    pub fn user(&self) -> Option<&str> {
+        self.0.strip_prefix(USER)
+    }
+
+    /// The room of the words to all nodes.
+    pub(crate) fn control() -> Self {
+        Self("~control".into())
+    }
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $max:literal, $reserved:literal) => {
         $(#[$doc])*
@@ -119,7 +140,8 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a room: 1 to 200 bytes of UTF-8 with no control character, not beginning with `~`.
+    /// The name of a room: 1 to 200 bytes of UTF-8 with no control character, not beginning with `~`, unless it is the room
+    /// of a user ([`of_user`](Self::of_user)).
     RoomName, "a room name", 200, "~"
 }
 
@@ -139,11 +161,15 @@ fn check(name: &str, what: &'static str, max: usize, reserved: &'static str) -> 
     if name.chars().any(char::is_control) {
         return Err(NameError::Control { what });
     }
-    if name.starts_with(reserved) {
+    let is_user_room = reserved == "~" && name.len() > USER.len() && name.starts_with(USER);
+    if name.starts_with(reserved) && !is_user_room {
         return Err(NameError::Reserved { what, prefix: reserved });
     }
     Ok(())
 }
+
+/// What the rooms of users begin with.
+const USER: &str = "~user:";
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +188,19 @@ mod tests {
             assert_eq!(RoomName::new(bad), Err(NameError::Control { what: "a room name" }), "{bad:?}");
             assert_eq!(EventName::new(bad), Err(NameError::Control { what: "an event name" }), "{bad:?}");
         }
-        assert!(matches!(RoomName::new("~u:7"), Err(NameError::Reserved { .. })));
+        for reserved in ["~", "~u:7", "~user", "~user:", "~control"] {
+            assert!(matches!(RoomName::new(reserved), Err(NameError::Reserved { .. })), "{reserved}");
+        }
         assert!(matches!(EventName::new("tidings.gap"), Err(NameError::Reserved { .. })));
+    }
+
+    #[test]
+    fn a_user_has_a_room() {
+        let room = RoomName::of_user("ann").unwrap();
+        assert_eq!((room.as_str(), room.user()), ("~user:ann", Some("ann")));
+        assert_eq!(RoomName::new("~user:ann"), Ok(room));
+        assert_eq!(RoomName::new("user:ann").unwrap().user(), None);
+        assert!(matches!(RoomName::of_user(""), Err(NameError::Reserved { .. })));
+        assert!(matches!(RoomName::of_user(&"u".repeat(200)), Err(NameError::TooLong { .. })));
     }
 }

@@ -1,7 +1,7 @@
 //! What the server tells one session beside messages.
 
 use crate::{CommandError, Limits, Position, RoomName};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{fmt, time::Duration};
 
@@ -132,7 +132,7 @@ pub enum GapReason {
 }
 
 /// Why the server ends a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -140,6 +140,8 @@ pub enum CloseReason {
     Drain,
     /// The right to be here has ended.
     Expired,
+    /// The right to be here was taken away.
+    Revoked,
     /// Too slow.
     Slow,
     /// It went on asking for more than it may.
@@ -156,7 +158,7 @@ impl CloseReason {
             Self::Drain => Some([500, 5_000]),
             Self::Slow => Some([5_000, 15_000]),
             Self::Rate => Some([10_000, 30_000]),
-            Self::Expired | Self::Gone => None,
+            Self::Expired | Self::Revoked | Self::Gone => None,
         }
     }
 
@@ -221,6 +223,7 @@ impl CloseReason {
         match self {
             Self::Drain => "drain",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::Slow => "slow",
             Self::Rate => "rate",
             Self::Gone => "gone",

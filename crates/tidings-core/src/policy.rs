@@ -123,6 +123,25 @@ impl Default for Rooms {
     }
 }
 
+/// A room, or all that begin so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pattern<'a> {
+    name: &'a str,
+    prefix: bool,
+}
+
+impl<'a> Pattern<'a> {
+    /// `pattern` is a room name, or a prefix and `*`.
+    pub(crate) fn new(pattern: &'a str) -> Self {
+        let prefix = pattern.strip_suffix('*');
+        Self { name: prefix.unwrap_or(pattern), prefix: prefix.is_some() }
+    }
+
+    pub(crate) fn fits(self, room: &RoomName) -> bool {
+        if self.prefix { room.starts_with(self.name) } else { room.as_str() == self.name }
+    }
+}
+
 /// The rules of a hub, by room name or prefix.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
@@ -157,12 +176,9 @@ impl Class {
 }
 
 impl Rules {
-    /// `pattern` is a room name, or a prefix and `*`.
     pub(crate) fn add(&mut self, pattern: &str, rooms: Rooms) {
-        let (name, prefix) = match pattern.strip_suffix('*') {
-            Some(prefix) => (prefix.to_owned(), true),
-            None => (pattern.to_owned(), false),
-        };
+        let Pattern { name, prefix } = Pattern::new(pattern);
+        let name = name.to_owned();
         self.classes.retain(|class| (&class.name, class.prefix) != (&name, prefix));
         self.classes.push(Arc::new(Class { name, prefix, rooms, ..Class::default() }));
         // The exact name first, then the longest prefix: the first that fits is the one that counts.
@@ -170,10 +186,7 @@ impl Rules {
     }
 
     pub(crate) fn of(&self, room: &RoomName) -> &Arc<Class> {
-        let fits = |class: &&Arc<Class>| match class.prefix {
-            true => room.starts_with(class.name.as_str()),
-            false => room.as_str() == class.name,
-        };
+        let fits = |class: &&Arc<Class>| Pattern { name: &class.name, prefix: class.prefix }.fits(room);
         self.classes.iter().find(fits).unwrap_or(&self.other)
     }
 

@@ -12,14 +12,15 @@ mod work;
 pub use batch::{Batch, Step};
 pub use direct::Outlet;
 pub(crate) use mailbox::Mailbox;
-pub(crate) use subscription::{Item, Subscriptions};
+pub(crate) use subscription::{Item, Subscriptions, read as read_history};
 pub(crate) use work::perform;
 pub use work::{JoinError, Joined, PublishError};
 
 use crate::reader::Reader;
 use crate::{
     Address, CloseReason, Command, CommandError, Denied, From, Identity, Limits, Notice, RoomName, Transport,
-    hub::{Crowded, Node},
+    hub::{Crowded, Node, revoked},
+    policy::Pattern,
     transport::Standing,
 };
 use agenda::Agenda;
@@ -43,6 +44,8 @@ pub struct Session {
     key: usize,
     /// The mailbox has the cursors.
     lent: bool,
+    /// The right to a room was taken from it.
+    revoked: bool,
     /// None: the application's own session, asked at no gate.
     identity: Option<Identity>,
     subscriptions: Subscriptions,
@@ -64,6 +67,7 @@ impl Session {
             mailbox,
             key,
             lent: false,
+            revoked: false,
             identity,
             subscriptions: Subscriptions::default(),
             agenda: Agenda::default(),
@@ -133,7 +137,8 @@ impl Session {
                 self.agenda.say(Notice::Left { reference, room });
             }
             command => {
-                let work = work::perform(Arc::clone(&self.node), self.identity.clone(), command);
+                let (node, session) = (Arc::clone(&self.node), Some(self.mailbox.serial()));
+                let work = work::perform(node, self.identity.clone(), session, command);
                 self.agenda.todo().work = Some(Box::pin(async { Done::Notice(work.await) }));
             }
         }
@@ -164,9 +169,11 @@ impl Session {
         }
     }
 
-    /// Whether the client has been told of every room it is in that it has ended.
+    /// Whether the client has been told of every room that it has ended, or that it is out of it: then nothing will come
+    /// where no room can be joined.
     pub fn has_ended(&self) -> bool {
-        self.agenda.notices() == 0 && self.subscriptions.all(Reader::has_ended)
+        let none_is_left = self.revoked && self.rooms() == 0;
+        self.agenda.notices() == 0 && (none_is_left || self.subscriptions.all(Reader::has_ended))
     }
 
     /// Whether every room has ended before the place where the client came back: it has everything.
@@ -239,6 +246,9 @@ impl Session {
             self.end(reason);
         }
         let mut messages = 0;
+        if self.mailbox.take_revoked() {
+            self.leave_revoked();
+        }
         // What is in the outbox belongs to what went before it.
         while !batch.is_full() || self.agenda.notices() > 0 {
             match self.poll_item(cx) {
@@ -300,7 +310,7 @@ impl Session {
                 continue;
             }
             if let Some(&key) = todo.ready.front() {
-                match self.subscriptions.next(key, &self.node, &self.mailbox) {
+                match self.subscriptions.next(key, &self.node, &self.mailbox, self.identity.as_ref()) {
                     Next::Item(item) => {
                         todo.outbox.extend(self.subscriptions.take_end(key));
                         return Poll::Ready(Ok(item));
@@ -317,8 +327,13 @@ impl Session {
             }
             let read = self.subscriptions.poll_reads(cx, self.node.limits.batch, todo);
             let told = self.mailbox.take(&mut todo.ready, cx.waker());
+            if told.revoked {
+                self.leave_revoked();
+            }
             if let Some(reason) = told.close {
                 self.end(reason);
+            } else if told.revoked {
+                continue;
             } else if !told.some && !read {
                 self.agenda.put_away();
                 return Poll::Pending;
@@ -330,6 +345,18 @@ impl Session {
         self.ended = Some(reason);
         self.node.counts.closed.add(reason.word());
         self.agenda.say(reason.notice());
+    }
+
+    /// Leaves the rooms that the user has no right to any more.
+    fn leave_revoked(&mut self) {
+        for rooms in self.node.take_revoked(self.key) {
+            for room in self.subscriptions.matching(Pattern::new(&rooms)) {
+                self.subscriptions.remove_room(&room);
+                self.revoked = true;
+                let denied = revoked();
+                self.agenda.say(Notice::Refused { room, code: denied.code(), message: denied.to_string() });
+            }
+        }
     }
 
     /// Takes in what came of the command that was under way.

@@ -94,7 +94,7 @@ impl Received {
 }
 
 /// The transport of sessions that give messages as they are.
-struct Inside;
+pub(crate) struct Inside;
 
 impl Transport for Inside {
     fn name(&self) -> &'static str {

@@ -26,10 +26,10 @@ impl Transport for Poll {
 
     fn notice(&self, notice: &Notice, _: Standing<'_>, out: &mut BytesMut) {
         match notice {
-            Notice::Gap { .. } | Notice::End { .. } | Notice::Close { .. } => {
+            Notice::Gap { .. } | Notice::End { .. } | Notice::Refused { .. } | Notice::Close { .. } => {
                 out.put_slice(notice.to_json().as_bytes())
             }
-            Notice::Hello { .. } | Notice::Joined { .. } | Notice::Refused { .. } if self.hello => {
+            Notice::Hello { .. } | Notice::Joined { .. } if self.hello => {
                 out.put_slice(notice.to_json().as_bytes())
             }
             // What the client joined it has said itself, and the answer's cursor says the rest.

@@ -12,7 +12,8 @@ pub enum Storage {
     /// On disk: histories outlive a restart of the servers.
     #[default]
     File,
-    /// In memory: faster, and histories end with the servers that hold them.
+    /// In memory: histories end with the servers that hold them. A server of 2.9 then looks through all rooms of a stream at
+    /// each publish, and takes a tenth of what it takes with [`File`](Self::File).
     Memory,
 }
 

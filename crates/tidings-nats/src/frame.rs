@@ -1,5 +1,5 @@
-//! An event as the payload of a message: a byte for version and flags, the tag, the length of the name, the name, the
-//! data. So a live message says all of its position but the epoch, with no header of ours to be taken apart.
+//! An event as the payload of a message: a byte for version and flags, the tag, the length of the name, the name, from
+//! whom it is kept with the length of that before it, if from anybody, the data. So a live message says all of its position but the epoch, with no header of ours to be taken apart.
 
 use crate::names::hash;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -19,11 +19,17 @@ pub(crate) fn tag(room: &RoomName, key: Option<&str>) -> u16 {
 
 pub(crate) fn encode(event: &Event, tag: u16) -> Bytes {
     let name = event.name().as_str();
-    let mut frame = BytesMut::with_capacity(HEAD + name.len() + event.data().len());
-    frame.put_u8(VERSION | if event.is_last() { LAST } else { 0 });
+    let except = event.except().unwrap_or_default();
+    let mut frame = BytesMut::with_capacity(HEAD + name.len() + LENGTH + except.len() + event.data().len());
+    let flag = |flag, is: bool| if is { flag } else { 0 };
+    frame.put_u8(VERSION | flag(LAST, event.is_last()) | flag(EXCEPT, !except.is_empty()));
     frame.put_u16(tag);
     frame.put_u8(name.len() as u8);
     frame.put_slice(name.as_bytes());
+    if !except.is_empty() {
+        frame.put_u32(except.len() as u32);
+        frame.put_slice(except.as_bytes());
+    }
     frame.put_slice(event.data());
     frame.freeze()
 }
@@ -41,19 +47,29 @@ fn read(frame: &Bytes) -> Option<(Event, u16)> {
     let (head, rest) = frame.split_first_chunk::<HEAD>()?;
     let [flags, high, low, len] = *head;
     let tag = u16::from_be_bytes([high, low]);
-    if flags & !LAST != VERSION || tag == BETWEEN {
+    if flags & !(LAST | EXCEPT) != VERSION || tag == BETWEEN {
         return None;
     }
-    let name = std::str::from_utf8(rest.get(..usize::from(len))?).ok()?;
-    let data = frame.slice(HEAD + usize::from(len)..);
+    let (name, mut rest) = rest.split_at_checked(usize::from(len))?;
+    let name = std::str::from_utf8(name).ok()?;
+    let mut except = None;
+    if flags & EXCEPT != 0 {
+        let (len, after) = rest.split_first_chunk::<LENGTH>()?;
+        let (text, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        (except, rest) = (Some(std::str::from_utf8(text).ok()?), after);
+    }
+    let data = frame.slice_ref(rest);
     // A small one would keep the whole buffer that was read from the socket.
     let data = if data.len() < SHARED { Bytes::copy_from_slice(&data) } else { data };
-    let event = Event::from_json(name, data).ok()?;
+    let event = Event::from_json(name, data).ok()?.with_except(except);
     Some((if flags & LAST == 0 { event } else { event.last() }, tag))
 }
 
 const VERSION: u8 = 1;
 const LAST: u8 = 0x80;
+const EXCEPT: u8 = 0x40;
+/// Bytes of the length of from whom it is kept.
+const LENGTH: usize = 4;
 const HEAD: usize = 4;
 /// Data of so many bytes is not copied.
 const SHARED: usize = 8 << 10;
@@ -78,14 +94,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_comes_back(name in "[a-z]{1,40}", text: String, last: bool, tag in 1_u16..) {
-            let mut event = Event::json(&name, &text).unwrap();
+        fn an_event_comes_back(
+            name in "[a-z]{1,40}",
+            text: String,
+            last: bool,
+            except in proptest::option::of(".+"),
+            tag in 1_u16..,
+        ) {
+            let mut event = Event::json(&name, &text).unwrap().with_except(except.as_deref());
             if last {
                 event = event.last();
             }
             let (back, same) = decode(&encode(&event, tag));
             prop_assert_eq!(back.name(), event.name());
             prop_assert_eq!(back.data(), event.data());
+            prop_assert_eq!(back.except(), event.except());
             prop_assert_eq!((back.is_last(), same), (last, tag));
         }
 

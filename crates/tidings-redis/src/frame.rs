@@ -1,5 +1,5 @@
-//! An event as bytes: a byte for version and flags, the length of the name, the name, the data. In front of it the
-//! server puts where the event stands and when it came, and that is what it keeps and hands over.
+//! An event as bytes: a byte for version and flags, the length of the name, the name, from whom it is kept with the length
+//! of that before it, if from anybody, the data. In front of it the server puts where the event stands and when it came, and that is what it keeps and hands over.
 
 use crate::names::hash;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -31,10 +31,16 @@ pub(crate) fn tag(room: &RoomName, key: Option<&str>) -> u16 {
 
 pub(crate) fn encode(event: &Event) -> Bytes {
     let name = event.name().as_str();
-    let mut frame = BytesMut::with_capacity(2 + name.len() + event.data().len());
-    frame.put_u8(VERSION | if event.is_last() { LAST } else { 0 });
+    let except = event.except().unwrap_or_default();
+    let mut frame = BytesMut::with_capacity(2 + name.len() + LENGTH + except.len() + event.data().len());
+    let flag = |flag, is: bool| if is { flag } else { 0 };
+    frame.put_u8(VERSION | flag(LAST, event.is_last()) | flag(EXCEPT, !except.is_empty()));
     frame.put_u8(name.len() as u8);
     frame.put_slice(name.as_bytes());
+    if !except.is_empty() {
+        frame.put_u32(except.len() as u32);
+        frame.put_slice(except.as_bytes());
+    }
     frame.put_slice(event.data());
     frame.freeze()
 }
@@ -42,11 +48,18 @@ pub(crate) fn encode(event: &Event) -> Bytes {
 /// An event as it was published. None: somebody else's.
 pub(crate) fn decode(frame: &Bytes) -> Option<Event> {
     let (&[flags, len], rest) = frame.split_first_chunk()?;
-    if flags & !LAST != VERSION {
+    if flags & !(LAST | EXCEPT) != VERSION {
         return None;
     }
-    let name = std::str::from_utf8(rest.get(..usize::from(len))?).ok()?;
-    let event = Event::from_json(name, frame.slice(2 + usize::from(len)..)).ok()?;
+    let (name, mut rest) = rest.split_at_checked(usize::from(len))?;
+    let name = std::str::from_utf8(name).ok()?;
+    let mut except = None;
+    if flags & EXCEPT != 0 {
+        let (len, after) = rest.split_first_chunk::<LENGTH>()?;
+        let (text, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+        (except, rest) = (Some(std::str::from_utf8(text).ok()?), after);
+    }
+    let event = Event::from_json(name, frame.slice_ref(rest)).ok()?.with_except(except);
     Some(if flags & LAST == 0 { event } else { event.last() })
 }
 
@@ -79,6 +92,9 @@ pub(crate) fn position(bytes: &[u8]) -> Option<Position> {
 
 const VERSION: u8 = 1;
 const LAST: u8 = 0x80;
+const EXCEPT: u8 = 0x40;
+/// Bytes of the length of from whom it is kept.
+const LENGTH: usize = 4;
 /// The first byte of what a server keeps; see `scripts/publish.lua`.
 const STORED: u8 = 2;
 /// That, epoch, offset, tag, the tag of the event before it, and the time in milliseconds.
@@ -104,8 +120,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_comes_back(name in "[a-z]{1,40}", text: String, last: bool) {
-            let mut event = Event::json(&name, &text).unwrap();
+        fn an_event_comes_back(
+            name in "[a-z]{1,40}",
+            text: String,
+            last: bool,
+            except in proptest::option::of(".+"),
+        ) {
+            let mut event = Event::json(&name, &text).unwrap().with_except(except.as_deref());
             if last {
                 event = event.last();
             }
@@ -113,6 +134,7 @@ mod tests {
             prop_assert_eq!(back.name(), event.name());
             prop_assert_eq!(back.data(), event.data());
             prop_assert_eq!(back.is_last(), last);
+            prop_assert_eq!(back.except(), event.except());
         }
 
         #[test]

@@ -316,7 +316,7 @@ impl Connection {
             let code = match reason {
                 CloseReason::Drain => CloseCode::Restart,
                 CloseReason::Slow => CloseCode::Again,
-                CloseReason::Expired | CloseReason::Rate => CloseCode::Policy,
+                CloseReason::Expired | CloseReason::Revoked | CloseReason::Rate => CloseCode::Policy,
                 _ => CloseCode::Away,
             };
             self.put_close(&CloseFrame::new(code, reason.to_string()));

@@ -3,6 +3,9 @@
 #[doc = include_str!("manual/architecture.md")]
 pub mod architecture {}
 
+#[doc = include_str!("manual/cluster.md")]
+pub mod cluster {}
+
 #[doc = include_str!("manual/proxies.md")]
 pub mod proxies {}
 

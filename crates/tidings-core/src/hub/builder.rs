@@ -1,9 +1,10 @@
 //! Building a hub, with the one decision that cannot be skipped.
 
-use super::{Hub, Node, call::Calls, deliver::Dirty, quotas::Quotas};
+use super::{Hub, Node, call::Calls, control::Control, deliver::Dirty, quotas::Quotas};
 use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, Wheel, policy::Rules};
 use std::{
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Weak},
     time::SystemTime,
 };
@@ -83,6 +84,7 @@ impl HubBuilder<Arc<dyn Gate>> {
     pub fn build(self) -> Hub {
         let Self { gate, broker, rules, limits, wall } = self;
         let node = Arc::new(Node {
+            id: RandomState::new().hash_one(0_u8),
             gate,
             broker,
             limits,
@@ -96,6 +98,7 @@ impl HubBuilder<Arc<dyn Gate>> {
             counts: Default::default(),
             vacant: Default::default(),
             calls: Calls::default(),
+            control: Control::new(),
             dirty: Arc::new(Dirty::default()),
             resyncs: Default::default(),
             background: Default::default(),

@@ -117,6 +117,7 @@ impl Node {
             for _ in 0..runtime.metrics().num_workers() {
                 runtime.spawn(flush(Arc::clone(&self.dirty), self.limits.batch, Arc::clone(&self.counts)));
             }
+            self.listen(runtime);
             // What was left undone by those before.
             self.dirty.tell();
             self.dirty.flush.notify_one();
@@ -144,11 +145,12 @@ impl Node {
     pub(super) fn unwatch_all(&mut self) {
         let rooms: Vec<_> = self.rooms.lock().drain().map(|(_, room)| room).collect();
         self.unwatch(&rooms);
+        self.unwatch(std::slice::from_ref(&self.control.room));
     }
 
     fn housekeep(&self, now: Instant) {
         let mut ended = Vec::new();
-        let mut kept = Vec::new();
+        let mut kept = vec![Arc::clone(&self.control.room)];
         {
             let mut rooms = self.rooms.lock();
             rooms.retain(|_, room| {
@@ -174,7 +176,7 @@ impl Node {
 
 impl Sink for Node {
     fn live(&self, message: Arc<Message>) {
-        let Some(room) = self.rooms.lock().get(message.room()).cloned() else { return };
+        let Some(room) = self.room(message.room()) else { return };
         match room.ingest(message, Instant::now()) {
             Ingest::Appended => self.deliver(&room),
             Ingest::Duplicate | Ingest::Held => {}
@@ -183,10 +185,9 @@ impl Sink for Node {
     }
 
     fn lost(&self, room: Option<&RoomName>) {
-        let rooms = self.rooms.lock();
         let rooms: Vec<_> = match room {
-            Some(name) => rooms.get(name).cloned().into_iter().collect(),
-            None => rooms.values().cloned().collect(),
+            Some(name) => self.room(name).into_iter().collect(),
+            None => self.rooms.lock().values().chain([&self.control.room]).cloned().collect(),
         };
         for room in rooms {
             if room.lost() {
@@ -197,6 +198,11 @@ impl Sink for Node {
 }
 
 impl Node {
+    fn room(&self, name: &RoomName) -> Option<Arc<Room>> {
+        let control = &self.control.room;
+        if *name == control.name { Some(Arc::clone(control)) } else { self.rooms.lock().get(name).cloned() }
+    }
+
     fn resync(&self, room: Arc<Room>) {
         self.resyncs.lock().push(room);
         self.dirty.tell();

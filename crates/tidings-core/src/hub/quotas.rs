@@ -112,6 +112,11 @@ impl Node {
         self.quotas.serial.fetch_add(1, Relaxed)
     }
 
+    /// What a session is called among those of all nodes.
+    pub(crate) fn session_name(&self, serial: u32) -> String {
+        format!("{:x}.{serial:x}", self.id)
+    }
+
     /// A session that had everything of a room has fallen off what the node holds of it.
     pub(crate) fn note_slow(&self, mailbox: &Mailbox, room: &Room) {
         let policy = room.rooms.slow_policy();

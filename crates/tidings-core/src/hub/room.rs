@@ -9,6 +9,7 @@ use crate::{
     ingest::{Ingest, Replica, Synced},
     policy::Class,
     reader::{Fill, Reader},
+    ring::Ring,
     session::Mailbox,
     sync::Mutex,
 };
@@ -190,6 +191,11 @@ impl Room {
         let mut state = self.state.lock();
         state.replica.trim(now);
         Reader::begin(self.rooms.kind(), from, state.replica.ring())
+    }
+
+    /// Looks at what the node holds of it.
+    pub(super) fn with_ring<T>(&self, look: impl FnOnce(&Ring) -> T) -> T {
+        look(self.state.lock().replica.ring())
     }
 
     pub(crate) fn fill(&self, reader: &mut Reader, bytes: usize) -> Fill {

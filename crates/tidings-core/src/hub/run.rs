@@ -68,8 +68,10 @@ fn make(room: &Room, from: Position, encoder: &dyn Encoder, limit: usize) -> Run
     let (mut forms, mut len, mut to) = (Vec::new(), 0, from);
     while len < limit {
         match reader.give() {
-            // What goes with the last message, the session says.
-            Some(Given::Message(message)) if !message.event().is_last() => {
+            // What goes with the last message, the session says; and whether one is for it that is not for all.
+            Some(Given::Message(message))
+                if !message.event().is_last() && message.event().except().is_none() =>
+            {
                 let form = message.form(encoder).clone();
                 len += form.len();
                 forms.push(form);

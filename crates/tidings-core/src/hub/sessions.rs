@@ -1,4 +1,4 @@
-//! The sessions of a node, and how many there may be.
+//! The sessions of a node: how many there may be, and whose they are.
 
 use super::{
     Node,
@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{Address, CloseReason, Identity, Limits, session::Mailbox, surplus::surplus};
 use slab::Slab;
+use smallvec::SmallVec;
 use std::{
     borrow::Borrow,
     collections::HashMap,
@@ -22,9 +23,12 @@ pub(super) struct Sessions {
     pub(super) expiries: Expiries,
     /// Those of clients.
     pub(super) outside: usize,
-    /// How many each address and each named user has; none has none.
+    /// How many each address has; none has none.
     addresses: HashMap<Address, usize>,
-    users: HashMap<Box<str>, usize>,
+    /// Which each named user has, by their keys; none has none.
+    users: HashMap<Box<str>, SmallVec<[usize; 2]>>,
+    /// The rooms that sessions are out of, until they hear of it.
+    revoked: HashMap<usize, Vec<Arc<str>>>,
     /// No client is given one any more.
     pub(super) draining: bool,
     /// What a new session is told at once.
@@ -93,7 +97,7 @@ impl Sessions {
                 return Err(Crowded::Address { max: limits.address_sessions });
             }
             if let Some(user) = user {
-                self.count_user(user, limits)?;
+                self.has_place_for(user, limits)?;
             }
             self.outside += 1;
             if let Some(address) = address {
@@ -103,15 +107,22 @@ impl Sessions {
         if let Some(reason) = self.closing {
             mailbox.close(reason);
         }
-        Ok(self.all.insert(Enrolled { mailbox, expires: None }))
+        let session = self.all.insert(Enrolled { mailbox, expires: None });
+        if let Some(user) = who.and_then(Identity::name) {
+            self.users.entry(user.into()).or_default().push(session);
+        }
+        Ok(session)
     }
 
-    fn count_user(&mut self, user: &str, limits: &Limits) -> Result<(), Crowded> {
-        let max = limits.user_sessions;
-        if self.users.get(user).is_some_and(|held| *held >= max) || max == 0 {
-            return Err(Crowded::User { max });
-        }
-        *self.users.entry(user.into()).or_default() += 1;
+    fn has_place_for(&self, user: &str, limits: &Limits) -> Result<(), Crowded> {
+        let (held, max) = (self.users.get(user).map_or(0, SmallVec::len), limits.user_sessions);
+        if held >= max { Err(Crowded::User { max }) } else { Ok(()) }
+    }
+
+    /// A session that was nobody's in particular is a user's.
+    fn give_to(&mut self, user: &str, session: usize, limits: &Limits) -> Result<(), Crowded> {
+        self.has_place_for(user, limits)?;
+        self.users.entry(user.into()).or_default().push(session);
         Ok(())
     }
 
@@ -142,6 +153,7 @@ impl Sessions {
 
     fn dismiss(&mut self, session: usize, who: Option<&Identity>) -> Option<Arc<Mailbox>> {
         let Enrolled { mailbox, expires } = self.all.try_remove(session)?;
+        self.revoked.remove(&session);
         if let Some(at) = expires {
             self.expiries.remove(at, session);
         }
@@ -150,10 +162,51 @@ impl Sessions {
         if let Some(address) = mailbox.address() {
             take_one(&mut self.addresses, &address);
         }
-        if let Some(user) = who.name() {
-            take_one(&mut self.users, user);
+        if let Some(user) = who.name()
+            && let Some(keys) = self.users.get_mut(user)
+        {
+            keys.retain(|key| *key != session);
+            if keys.is_empty() {
+                self.users.remove(user);
+            }
         }
         Some(mailbox)
+    }
+
+    fn of_user(&self, user: &str) -> Vec<Arc<Mailbox>> {
+        let keys = self.users.get(user).into_iter().flatten();
+        keys.filter_map(|key| self.all.get(*key)).map(|enrolled| Arc::clone(&enrolled.mailbox)).collect()
+    }
+
+    /// Takes note that a user's sessions are out of rooms. Answers those that are to be told, and those that are to end,
+    /// because they do not hear.
+    fn revoke(&mut self, user: &str, rooms: &str) -> (Vec<Arc<Mailbox>>, Vec<Arc<Mailbox>>) {
+        let rooms: Arc<str> = rooms.into();
+        let (mut told, mut deaf) = (Vec::new(), Vec::new());
+        for key in self.users.get(user).into_iter().flatten() {
+            let Some(Enrolled { mailbox, .. }) = self.all.get(*key) else { continue };
+            let revoked = self.revoked.entry(*key).or_default();
+            if revoked.len() >= REVOKED {
+                deaf.push(Arc::clone(mailbox));
+            } else {
+                if !revoked.contains(&rooms) {
+                    revoked.push(Arc::clone(&rooms));
+                }
+                told.push(Arc::clone(mailbox));
+            }
+        }
+        (told, deaf)
+    }
+
+    /// The most words that wait for one session.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.revoked.values().map(Vec::len).max().unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn known_users(&self) -> usize {
+        self.users.len()
     }
 
     /// Gives back the place of those that have gone.
@@ -166,6 +219,9 @@ impl Sessions {
         }
         if let Some(enough) = surplus(self.users.capacity(), self.users.len(), kept) {
             self.users.shrink_to(enough);
+        }
+        if let Some(enough) = surplus(self.revoked.capacity(), self.revoked.len(), kept) {
+            self.revoked.shrink_to(enough);
         }
     }
 }
@@ -209,8 +265,8 @@ impl Node {
     /// If the one who has got a name has as many sessions as a user may have.
     pub(crate) fn renew(&self, session: usize, before: &Identity, who: &Identity) -> Result<(), Crowded> {
         if let (None, Some(user)) = (before.name(), who.name()) {
-            let counted = self.sessions.lock().count_user(user, &self.limits);
-            counted.inspect_err(|crowded| self.quotas.note_crowded(*crowded, None))?;
+            let given = self.sessions.lock().give_to(user, session, &self.limits);
+            given.inspect_err(|crowded| self.quotas.note_crowded(*crowded, None))?;
         }
         self.set_expiry(session, Some(who));
         Ok(())
@@ -239,4 +295,37 @@ impl Node {
             tracing::debug!(session = serial, transport, reason, "a session ends");
         }
     }
+
+    /// Ends the sessions of a user.
+    pub(super) fn end_sessions_of(&self, user: &str, reason: CloseReason) {
+        let sessions = self.sessions.lock().of_user(user);
+        sessions.iter().for_each(|mailbox| mailbox.close(reason));
+    }
+
+    /// Ends the sessions of all users, and says how many those were. Whoever is nobody in particular stays.
+    pub(super) fn end_named_sessions(&self, reason: CloseReason) -> usize {
+        let sessions: Vec<_> = {
+            let sessions = self.sessions.lock();
+            sessions.users.keys().flat_map(|user| sessions.of_user(user)).collect()
+        };
+        sessions.iter().for_each(|mailbox| mailbox.close(reason));
+        sessions.len()
+    }
+
+    /// Tells a user's sessions that they are out of rooms.
+    pub(super) fn revoke_rooms(&self, user: &str, rooms: &str) {
+        let (told, deaf) = self.sessions.lock().revoke(user, rooms);
+        told.iter().for_each(|mailbox| mailbox.revoke());
+        // They come back, and are asked by the gate for each room.
+        deaf.iter().for_each(|mailbox| mailbox.close(CloseReason::Drain));
+    }
+
+    /// Which rooms a session is out of: names, or beginnings with a `*`.
+    pub(crate) fn take_revoked(&self, session: usize) -> Vec<Arc<str>> {
+        self.sessions.lock().revoked.remove(&session).unwrap_or_default()
+    }
 }
+
+/// Words that wait for a session to hear them: it hears all at its next turn, and has one whenever its client takes
+/// anything.
+const REVOKED: usize = 64;

@@ -66,6 +66,13 @@ impl Tickets {
         self.good.remove(&secret)
     }
 
+    /// Makes those of a user, or of all who have a name, good for nothing.
+    fn void(&mut self, user: Option<&str>) {
+        if user.is_none_or(|user| self.users.contains_key(user)) {
+            self.good.retain(|_, who| who.name().is_none() || user.is_some() && who.name() != user);
+        }
+    }
+
     /// Forgets those that are too old.
     fn trim(&mut self, now: Instant) {
         while let Some(first) = self.issued.front()
@@ -106,6 +113,11 @@ impl Node {
         let who =
             who.ok_or_else(|| Denied::unauthorized("the ticket is none, or was used, or is too old"))?;
         self.still(who)
+    }
+
+    /// Makes the tickets of a user, or of all users, good for nothing: they were given for what the gate said before.
+    pub(super) fn forget_tickets(&self, user: Option<&str>) {
+        self.tickets.lock().void(user);
     }
 
     pub(super) fn trim_tickets(&self, now: Instant) {

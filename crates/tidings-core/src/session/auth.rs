@@ -58,7 +58,7 @@ async fn renew(
 }
 
 pub(super) async fn identify(node: &Node, before: &Identity, token: &Token) -> Result<Identity, Denied> {
-    let who = node.ask("token", |gate| gate.token(token.as_str())).await?;
+    let who = node.admit(|| node.ask("token", |gate| gate.token(token.as_str()))).await?;
     if !before.is_stranger() && who.name() != before.name() {
         return Err(Denied::forbidden("the token is not this user's"));
     }

@@ -22,6 +22,8 @@ struct State {
     ready: SmallVec<[u64; 2]>,
     waker: Option<Waker>,
     close: Option<CloseReason>,
+    /// Whether the session is out of rooms, which its node knows.
+    revoked: bool,
     /// No session of its node has had the same lately. It stands here because here is a place for it.
     serial: u32,
 }
@@ -30,6 +32,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) some: bool,
+    pub(crate) revoked: bool,
     pub(crate) close: Option<CloseReason>,
 }
 
@@ -95,6 +98,21 @@ impl Mailbox {
         waker.into_iter().for_each(Waker::wake);
     }
 
+    /// The session is out of rooms: it asks its node for which.
+    pub(crate) fn revoke(&self) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.revoked = true;
+            state.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes note that the session is out of rooms, once.
+    pub(crate) fn take_revoked(&self) -> bool {
+        std::mem::take(&mut self.state.lock().revoked)
+    }
+
     /// Why the session is to end, if it is.
     pub(crate) fn closing(&self) -> Option<CloseReason> {
         self.state.lock().close
@@ -112,7 +130,7 @@ impl Mailbox {
     /// Takes what was told; if nothing, `waker` is woken at the next word. The reason to close stays.
     pub(crate) fn take(&self, ready: &mut VecDeque<usize>, waker: &Waker) -> Told {
         let mut state = self.state.lock();
-        let State { ready: bits, waker: stored, close, .. } = &mut *state;
+        let State { ready: bits, waker: stored, close, revoked, .. } = &mut *state;
         let before = ready.len();
         for (word, bits) in bits.iter_mut().enumerate() {
             while *bits != 0 {
@@ -120,8 +138,8 @@ impl Mailbox {
                 *bits &= *bits - 1;
             }
         }
-        let told = Told { some: ready.len() > before, close: *close };
-        if !told.some && !stored.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+        let told = Told { some: ready.len() > before, revoked: std::mem::take(revoked), close: *close };
+        if !told.some && !told.revoked && !stored.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
             *stored = Some(waker.clone());
         }
         told

@@ -7,9 +7,10 @@ use super::{
     work::{Entered, Joined},
 };
 use crate::{
-    CloseReason, Cursor, Message, Notice, Position, RoomName, Rooms,
+    CloseReason, Cursor, Identity, Message, Notice, Position, RoomName, Rooms,
     broker::{ReadFrom, Slice},
     hub::{Membership, Node, jitter},
+    policy::Pattern,
     reader::{Fill, Given, Reader},
 };
 use slab::Slab;
@@ -108,6 +109,11 @@ impl Subscriptions {
         }
     }
 
+    /// The rooms that a pattern fits.
+    pub(super) fn matching(&self, pattern: Pattern<'_>) -> Vec<RoomName> {
+        self.rooms().filter(|room| pattern.fits(room)).cloned().collect()
+    }
+
     /// Where a room is in the sorted list, or would be.
     fn find(&self, room: &RoomName) -> Result<usize, usize> {
         self.sorted.binary_search_by(|key| self.name(*key).cmp(&Some(room)))
@@ -164,9 +170,15 @@ impl Subscriptions {
         (self.rooms().cloned().collect(), Cursor::new(positions.collect()))
     }
 
-    pub(super) fn next(&mut self, key: usize, node: &Arc<Node>, mailbox: &Mailbox) -> Next {
+    pub(super) fn next(
+        &mut self,
+        key: usize,
+        node: &Arc<Node>,
+        mailbox: &Mailbox,
+        who: Option<&Identity>,
+    ) -> Next {
         let Some(Some(subscription)) = self.slots.get_mut(key) else { return Next::Nothing };
-        subscription.next(node, mailbox)
+        subscription.next(node, mailbox, who)
     }
 
     /// The word that a room has ended, right after its last message: the two go out together, or a cursor between
@@ -207,20 +219,28 @@ impl Subscriptions {
 }
 
 impl Subscription {
-    fn next(&mut self, node: &Arc<Node>, mailbox: &Mailbox) -> Next {
+    fn next(&mut self, node: &Arc<Node>, mailbox: &Mailbox, who: Option<&Identity>) -> Next {
         if self.read.is_some() {
             return Next::Nothing;
         }
         let room = &self.membership.room;
         let name = || room.name.clone();
-        match self.reader.give() {
-            Some(Given::Message(message)) => return Next::Item(Item::Message(message)),
-            Some(Given::Gap { id, reason }) => {
-                node.counts.gaps.add(reason.word());
-                return Next::Item(Item::Notice(Notice::Gap { room: name(), id, reason }));
-            }
-            Some(Given::End { id }) => return Next::Item(Item::Notice(Notice::End { room: name(), id })),
-            None => {}
+        let user = who.and_then(Identity::name);
+        while let Some(given) = self.reader.give() {
+            return Next::Item(match given {
+                // The cursor has moved past it, as past what was given.
+                Given::Message(message)
+                    if message.event().is_kept_from(user, || node.session_name(mailbox.serial())) =>
+                {
+                    continue;
+                }
+                Given::Message(message) => Item::Message(message),
+                Given::Gap { id, reason } => {
+                    node.counts.gaps.add(reason.word());
+                    Item::Notice(Notice::Gap { room: name(), id, reason })
+                }
+                Given::End { id } => Item::Notice(Notice::End { room: name(), id }),
+            });
         }
         let was_slow = self.reader.is_slow();
         let fill = room.fill(&mut self.reader, node.limits.batch);
@@ -254,7 +274,7 @@ impl Subscription {
 }
 
 /// Reads a page of history, however long the broker is away: the session keeps its place meanwhile.
-async fn read(node: Arc<Node>, room: RoomName, rooms: Rooms, from: ReadFrom) -> Slice {
+pub(crate) async fn read(node: Arc<Node>, room: RoomName, rooms: Rooms, from: ReadFrom) -> Slice {
     let mut pause = FIRST_PAUSE;
     loop {
         {

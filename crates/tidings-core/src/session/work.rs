@@ -177,7 +177,13 @@ async fn try_to_enter(
     room: RoomName,
     from: From,
 ) -> Result<Entered, JoinError> {
+    let mut since = None;
     if let Some(who) = &who {
+        if room.user().is_some_and(|user| Some(user) != who.name()) {
+            return Err(Denied::forbidden("this room is another user's").into());
+        }
+        let hearing = timeout(node.limits.join_wait, node.hearing()).await;
+        since = Some(hearing.map_err(|_| JoinError::Unavailable)?);
         node.ask("join", |gate| gate.join(who, &room)).await?;
     }
     let membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;
@@ -196,21 +202,40 @@ async fn try_to_enter(
         Ok(Reader::begin_with(membership.room.rooms.kind(), read, slice, node.limits.batch))
     };
     let reader = timeout(node.limits.join_wait, begun).await.map_err(|_| JoinError::Unavailable)??;
+    if let (Some(who), Some(since)) = (&who, since) {
+        // The gate may have looked before.
+        node.holds_since(since, who, &room)?;
+    }
     Ok(Entered { membership, reader })
 }
 
-/// Publishes, calls, or looks at a token, and says what came of it.
-pub(crate) async fn perform(node: Arc<Node>, who: Option<Identity>, command: Command) -> Notice {
-    let notice = answer(&node, who, command).await;
+/// Publishes, calls, or looks at a token, and says what came of it. `session` is the serial number of the one that asks, if
+/// one does.
+pub(crate) async fn perform(
+    node: Arc<Node>,
+    who: Option<Identity>,
+    session: Option<u32>,
+    command: Command,
+) -> Notice {
+    let notice = answer(&node, who, session, command).await;
     if let Notice::Error { code, .. } = &notice {
         node.counts.refused.add(code);
     }
     notice
 }
 
-async fn answer(node: &Node, who: Option<Identity>, command: Command) -> Notice {
+async fn answer(node: &Node, who: Option<Identity>, session: Option<u32>, command: Command) -> Notice {
     match command {
-        Command::Publish { reference, room, event, key } => {
+        Command::Publish { reference, echo: false, .. } if session.is_none() => Notice::Error {
+            reference,
+            code: "no_stream",
+            message: "\"echo\" is for a WebSocket, by which the sender would be given the event".to_owned(),
+        },
+        Command::Publish { reference, room, event, key, echo } => {
+            let event = match session.filter(|_| !echo) {
+                Some(session) => event.except_session(&node.session_name(session)),
+                None => event,
+            };
             match publish(node, who, room, event, key).await {
                 Ok(position) => Notice::Reply {
                     reference,
@@ -253,6 +278,9 @@ async fn publish(
     key: Option<String>,
 ) -> Result<Position, PublishError> {
     if let Some(who) = &who {
+        if room.user().is_some() {
+            return Err(Denied::forbidden("the room of a user is written by the application").into());
+        }
         node.ask("publish", |gate| gate.publish(who, &room, &event)).await?;
     }
     // A key is its sender's own: nobody can use up another's, nor the application's.

@@ -23,6 +23,7 @@ pub(crate) fn run(flags: &Test) -> Result<()> {
 pub(crate) fn workspace(args: &[String]) -> Result<()> {
     setup::ensure(Tool::Nats)?;
     setup::ensure(Tool::Redis)?;
+    setup::ensure(Tool::Haproxy)?;
     cargo(&["test", "--workspace", "--all-features"]).args(args).run()?;
     if args.is_empty() { deliver_by_hyper() } else { Ok(()) }
 }
@@ -37,6 +38,7 @@ fn deliver_by_hyper() -> Result<()> {
 
 /// Those of the testkit's tests.
 const DELIVERY: &[&str] = &[
+    "control",
     "cursors",
     "deep_history",
     "ending",

@@ -13,6 +13,7 @@ const MISSING = new Map([
 ]);
 const ENDED = new Map([
   ["expired", "your right to be here has ended"],
+  ["revoked", "you were shown out"],
   ["gone", "the room is closed"],
 ]);
 

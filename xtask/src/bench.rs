@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::flags::{Bench, What};
 use crate::run::{Cmd, cargo};
+use crate::setup::{self, Tool};
 use crate::workspace::Workspace;
 
 pub(crate) fn run(workspace: &Workspace, flags: &Bench) -> Result<()> {
@@ -14,6 +15,11 @@ pub(crate) fn run(workspace: &Workspace, flags: &Bench) -> Result<()> {
     match flags.what {
         What::Idle => {
             let program = program(target, "idle")?;
+            Cmd::new(&program, &args).run()
+        }
+        What::Broker => {
+            setup::ensure(Tool::Nats)?;
+            let program = program(target, "broker")?;
             Cmd::new(&program, &args).run()
         }
         What::Echo => {

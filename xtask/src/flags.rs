@@ -206,6 +206,8 @@ pub(crate) enum What {
     Pingpong,
     /// Connections that are held, and the memory of the server
     Held,
+    /// Publishes to a broker, and the time from node to node
+    Broker,
     /// The hot pieces, one by one
     Pieces,
 }

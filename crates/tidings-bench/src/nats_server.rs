@@ -40,6 +40,11 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its port on the loopback.
     pub fn port(&self) -> u16 {
         self.port

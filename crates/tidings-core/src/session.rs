@@ -242,12 +242,13 @@ impl Session {
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Step> {
         debug_assert!(!self.lent, "a session that is lent is taken back first");
         // A session that always has something to read must hear it too.
-        if let (None, Some(reason)) = (self.ended, self.mailbox.closing()) {
-            self.end(reason);
-        }
         let mut messages = 0;
-        if self.mailbox.take_revoked() {
+        let (revoked, close) = self.mailbox.take_urgent();
+        if revoked {
             self.leave_revoked();
+        }
+        if let (None, Some(reason)) = (self.ended, close) {
+            self.end(reason);
         }
         // What is in the outbox belongs to what went before it.
         while !batch.is_full() || self.agenda.notices() > 0 {

@@ -108,9 +108,10 @@ impl Mailbox {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Takes note that the session is out of rooms, once.
-    pub(crate) fn take_revoked(&self) -> bool {
-        std::mem::take(&mut self.state.lock().revoked)
+    /// What comes before anything to read: whether the session is out of rooms, which is told once, and why it is to end.
+    pub(crate) fn take_urgent(&self) -> (bool, Option<CloseReason>) {
+        let mut state = self.state.lock();
+        (std::mem::take(&mut state.revoked), state.close)
     }
 
     /// Why the session is to end, if it is.

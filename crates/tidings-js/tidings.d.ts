@@ -93,9 +93,9 @@ export interface TidingsOptions {
    */
   token?: string | (() => string | null | undefined | Promise<string | null | undefined>);
   /**
-   * How a WebSocket shows the token, for which a browser can set no header; requests always have it in
-   * `Authorization`. `header` (the default): not at all, so that WebSocket is left out where there is a token; `query`: in
-   * the address, where logs may keep it; `cookie`: a cookie of the application's speaks for it. A browser does not tell
+   * How a WebSocket shows the token, for which a browser can set no header of ours; requests always have it in
+   * `Authorization`. `header` (the default): as a subprotocol, where the server's gate finds it as if it were there too; `query`:
+   * in the address, where logs may keep it; `cookie`: a cookie of the application's speaks for it. A browser does not tell
    * why a WebSocket was refused: that the token was, the other transports find out, so leave one of them in `transports`.
    */
   tokenIn?: "header" | "query" | "cookie";
@@ -164,7 +164,7 @@ export interface Room<E extends Events = Events> extends AsyncIterable<EventMess
 export class Tidings<Rooms extends AnyRooms = AnyRooms, Calls extends AnyCalls = AnyCalls> {
   /**
    * @param base where the endpoints stand: a path, or outside of a page a whole address
-   * @throws {TypeError} where none of the transports can be used, such as `ws` alone with a token that it does not show
+   * @throws {TypeError} where none of the transports can be used, such as `ws` alone where there is no WebSocket
    */
   constructor(base: string | URL, options?: TidingsOptions);
 

@@ -236,14 +236,14 @@ test("a poll is not answered from a cache", async (t) => {
   assert.deepEqual([again.answer.events.map(({ data }) => data), again.cached], [[2], "no-store"]);
 });
 
-test("tokens: in the header, or in the address where that was chosen; renewed once", async (t) => {
+test("tokens: as a header or a subprotocol, or in the address where that was chosen; renewed once", async (t) => {
   const guarded = await startServer(["--token", "second"]);
   t.after(() => guarded.stop("SIGKILL"));
   const network = await startNetwork(guarded.url);
   t.after(() => network.stop());
   const context = await newContext(t, browser);
   for (const [transports, tokenIn, used] of [
-    [["ws", "sse"], "header", "sse"], [["ws", "sse"], "query", "ws"], [["poll"], "header", "poll"],
+    [["ws", "sse"], "header", "ws"], [["ws", "sse"], "query", "ws"], [["sse"], "header", "sse"], [["poll"], "header", "poll"],
   ]) {
     network.heads.length = 0;
     const page = await context.newPage();
@@ -256,8 +256,8 @@ test("tokens: in the header, or in the address where that was chosen; renewed on
       await new Promise((done, fail) => { room.on("joined", done); room.on("error", fail); });
       await room.publish("n", 1);
       return { asked, transport: tidings.transport };
-    }, { transports, tokenIn, tokens: tokenIn === "query" ? ["second"] : ["first", "second", "third"] });
-    assert.deepEqual(result, { asked: tokenIn === "query" ? 1 : 2, transport: used });
+    }, { transports, tokenIn, tokens: used === "ws" ? ["second"] : ["first", "second", "third"] });
+    assert.deepEqual(result, { asked: used === "ws" ? 1 : 2, transport: used });
     const secrets = network.heads.filter((head) => /(GET|POST) \S*second/.test(head));
     assert.ok(secrets.every((head) => tokenIn === "query" && isSocket(head)), "in no other address");
   }

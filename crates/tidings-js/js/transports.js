@@ -21,10 +21,7 @@ export function transports(names, context) {
 const canStream = ({ fetch }) => fetch && typeof ReadableStream === "function" && "body" in Response.prototype;
 
 const TRANSPORTS = {
-  ws: ({ WebSocket, hasToken, tokenIn }) => (
-    // A browser sends no header of ours with it.
-    { duplex: true, open: WebSocket && (!hasToken || tokenIn !== "header") && openSocket }
-  ),
+  ws: ({ WebSocket }) => ({ duplex: true, open: WebSocket && openSocket }),
   sse: (context) => {
     const { EventSource, native, hasToken, tokenIn } = context;
     if (!native && canStream(context)) return { duplex: false, open: spread(openStream) };

@@ -5,8 +5,11 @@ import { address } from "./request.js";
 /** Opens a WebSocket. Rooms are joined later, by commands, because a browser does not show why a handshake was refused. */
 export function openSocket({ base, WebSocket, tokenIn }, { token }, on) {
   const more = { hello: 1, ...(token && tokenIn === "query" ? { token } : {}) };
+  // A page can set no header here, but name subprotocols, which are words: in base64url.
+  const packed = () => btoa(token).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+  const named = token && tokenIn === "header" ? ["tidings.v1", "tidings.token." + packed()] : [];
   // "http" becomes "ws", and "https" "wss".
-  const socket = new WebSocket(address(base, "ws", [], more).replace("http", "ws"));
+  const socket = new WebSocket(address(base, "ws", [], more).replace("http", "ws"), named);
   socket.onopen = on.opened;
   socket.onmessage = ({ data }) => {
     on.alive();

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidings::{
-    Denied, Gate, Hub, Identity, Limits, RoomName,
+    Denied, Gate, Hub, Identity, Limits, Rate, RoomName,
     gate::{Decision, RequestHead},
 };
 use tidings_testkit::{
@@ -277,6 +277,20 @@ async fn a_good_token_moves_the_expiry_and_closes_the_rooms_that_are_not_open_an
     assert_eq!((&heard["room"], &heard["data"]), (&json!("a"), &json!(2)));
     assert_eq!(say(&mut socket, json!({"type": "join", "ref": 3, "room": "b"})).await["code"], "forbidden");
     assert_eq!(socket.json().await, json!({"type": "close", "code": "expired"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_room_that_is_asked_about_again_counts_as_a_command() {
+    let mut limits = Limits::default();
+    limits.session_commands = Rate::per_second(1).burst(12);
+    let server = Server::with_hub(Hub::builder().gate(Tokens).limits(limits).build()).await;
+    let mut socket = joined(&server, HOUR, &["a", "b", "c", "d"]).await;
+    let renew = json!({"type": "auth", "ref": 9, "token": token("alice", HOUR, "")});
+    assert_eq!(say(&mut socket, renew.clone()).await["type"], "reply");
+    // Of twelve three are left, and perhaps one that has come meanwhile.
+    assert_eq!(say(&mut socket, renew).await["code"], "rate");
+    server.publish("d", 1).await;
+    assert_eq!(socket.json().await["data"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,11 @@ pub(super) struct Renewed {
 
 impl Session {
     pub(super) fn receive_token(&mut self, reference: Option<u64>, token: Token) {
-        let rooms = self.subscriptions.rooms().cloned().collect();
+        let rooms: Vec<_> = self.subscriptions.rooms().cloned().collect();
+        // Each of them is a question to the gate, as a join is, and counts as one.
+        if !rooms.iter().all(|_| self.may_ask(reference)) {
+            return;
+        }
         let before = self.identity.clone().unwrap_or_default();
         let work = renew(Arc::clone(&self.node), before, rooms, token);
         self.agenda.todo().work =

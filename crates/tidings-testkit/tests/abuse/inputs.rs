@@ -16,6 +16,9 @@ const TARGETS: &[(&str, &str)] = &[
     ("OPTIONS", "/realtime/send"),
     ("POST", "/realtime/send"),
     ("POST", "/realtime/send"),
+    ("GET", "/realtime/poll?room=a&ticket=AAAAAAAAAAAAAAAAAAAAAA"),
+    ("GET", "/realtime/ws?auth=1"),
+    ("POST", "/realtime/ticket"),
     ("GET", "/"),
 ];
 
@@ -55,6 +58,8 @@ const FIELDS: &[&str] = &[
     "Sec-WebSocket-Key: short",
     "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7",
     "Sec-WebSocket-Protocol: ,, tidings.v1",
+    "Sec-WebSocket-Protocol: tidings.v1, tidings.token.YS5iLWM",
+    "Sec-WebSocket-Protocol: tidings.token., tidings.token.\u{e9}",
 ];
 
 /// Lines that are none, or that say something wrong of the request itself.

@@ -20,7 +20,9 @@ struct Shown;
 
 impl Gate for Shown {
     fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity> {
-        let known = format!("{} {:?}", head.uri, head.headers).contains(SECRET);
+        let shows = |shown: &[u8]| shown.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+        let known = shows(head.uri.to_string().as_bytes())
+            || head.headers.values().any(|value| shows(value.as_bytes()));
         Box::pin(async move {
             if known {
                 Ok(Identity::user("QxZ7secretname"))

@@ -46,6 +46,8 @@ struct Inner {
     topology: Arc<Topology>,
     /// Bytes that may be published and not yet acknowledged.
     flight: Semaphore,
+    /// Range reads under way: after an outage all rooms are read anew, and each answer may be some megabytes.
+    reads: Semaphore,
 }
 
 impl RedisBroker {
@@ -67,7 +69,15 @@ impl RedisBroker {
         });
         let topology = Arc::new(Topology::new(Arc::clone(&common), source));
         let look = tokio::spawn(Arc::clone(&topology).run());
-        Self { inner: Inner { common, topology, flight: Semaphore::new(IN_FLIGHT) }, look }
+        Self {
+            inner: Inner {
+                common,
+                topology,
+                flight: Semaphore::new(IN_FLIGHT),
+                reads: Semaphore::new(READS),
+            },
+            look,
+        }
     }
 
     /// Resolves when all servers are reached. How long that may take is the caller's to say; [`fault`](Self::fault)
@@ -231,7 +241,6 @@ impl Inner {
         from: ReadFrom,
         limit: usize,
     ) -> Result<Slice, BrokerError> {
-        let deadline = Instant::now() + self.common.timeout;
         if rooms.kind() == Kind::Ephemeral {
             let head = self.common.watches.ephemeral_head(room);
             return Ok(Slice::new(head, Vec::new(), head));
@@ -239,6 +248,10 @@ impl Inner {
         let keeps = rooms.retention();
         let keys = [self.common.names.meta(room), self.common.names.stream(room)];
         let args = history::args(from, limit, keeps, remembered(keeps));
+        // Nobody waits here for long: each of those before is answered in time or not at all.
+        let turn = self.reads.acquire().await;
+        let _turn = turn.map_err(|error| BrokerError::Unavailable(error.to_string()))?;
+        let deadline = Instant::now() + self.common.timeout;
         let request = Request::Run(Run { script: &READ, keys: &keys, args: &args });
         let answer = self.request(room, &request, deadline).await?;
         history::slice(answer, room, keeps).ok_or_else(|| BrokerError::Unavailable(NO_ANSWER.to_owned()))
@@ -305,5 +318,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes under way to the servers: at some hundred of megabytes a second that a connection makes, about as much as fits
 /// the time-out of a slow one, and all that a node may have to keep meanwhile.
 const IN_FLIGHT: usize = 64 << 20;
+/// As many as keep the servers busy.
+const READS: usize = 64;
 /// What one event under way takes beside its payload: futures, keys, the place in the client's queues.
 const OVERHEAD: usize = 1 << 10;

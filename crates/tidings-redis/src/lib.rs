@@ -9,6 +9,15 @@
 //! # }
 //! ```
 //!
+//! A server should keep what it is given: `maxmemory-policy noeviction`, or `volatile-ttl` where a lost history, which
+//! is a gap, is better than an event that is not taken. These rights are enough, with the prefix `td`:
+//!
+//! ```text
+//! ACL SETUSER tidings on >secret ~td:* &td:* -@all +eval +evalsha +script|load +get +set +exists +del +pexpire +time
+//!     +xadd +xrange +xtrim +publish +spublish +subscribe +ssubscribe +unsubscribe +sunsubscribe +ping +role
+//!     +cluster|slots
+//! ```
+//!
 //! - [`RedisBroker`] is the [`Broker`](tidings_core::Broker), [`Builder`] its settings.
 //! - `names`: what keys and channels are called, and which slot they are in. `frame`: an event as bytes.
 //! - `script`: what the servers run, in `scripts/`. `history`: range reads. `live`: what is handed over.

@@ -27,7 +27,8 @@ use tokio::{
 /// than it takes, and a long answer must not be in the way.
 pub(crate) struct Live {
     fault: Mutex<Option<String>>,
-    partitions: Mutex<Partitions>,
+    /// None: not said yet.
+    partitions: Mutex<Option<Partitions>>,
     /// Told when these change.
     moved: Notify,
     /// Rooms that have to be begun or ended, each once.
@@ -53,7 +54,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             fault: Mutex::new(Some("is not reached yet".to_owned())),
-            partitions: Mutex::new([false; Partition::COUNT]),
+            partitions: Mutex::default(),
             moved: Notify::new(),
             changes: Mutex::default(),
             changed: Notify::new(),
@@ -69,10 +70,19 @@ impl Live {
 
     /// Says which partitions are its.
     pub(crate) fn assign(&self, partitions: &Partitions) {
-        let mut known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != *partitions {
-            *known = *partitions;
+        let known = self.partitions.lock().unwrap_or_else(PoisonError::into_inner).replace(*partitions);
+        if known != Some(*partitions) {
             self.moved.notify_one();
+        }
+    }
+
+    async fn partitions(&self) -> Partitions {
+        loop {
+            let known = *self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            match known {
+                Some(partitions) => return partitions,
+                None => self.moved.notified().await,
+            }
         }
     }
 
@@ -96,7 +106,7 @@ impl Live {
         let mut pauses = Pauses::default();
         loop {
             let begun = Instant::now();
-            let partitions = *server.live.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            let partitions = server.live.partitions().await;
             let Err(why) = server.live.serve(&server, &partitions).await;
             server.live.set(&server.common, Some(format!("hands nothing over: {why}")));
             for watch in server.common.watches.of(|partition| partitions[partition.index()]) {
@@ -137,7 +147,11 @@ impl Live {
         loop {
             tokio::select! {
                 () = ear.deaf.notified() => return Err(ear.why().to_owned()),
-                () = self.moved.notified() => return Err("rooms have moved".to_owned()),
+                () = self.moved.notified() => {
+                    if self.partitions().await != *partitions {
+                        return Err("rooms have moved".to_owned());
+                    }
+                }
                 () = self.changed.notified() => {
                     self.settle(server, &ear, &mut connection, partitions, &mut heard).await?;
                 }

@@ -19,8 +19,11 @@ if meta then
   epoch, offset, before, mark, marked, bytes = struct.unpack('>I4I8I2I8I8I8', meta)
 else
   epoch, offset, before, mark, marked, bytes = tonumber(ARGV[3]), 0, 0, 0, now, 0
-  -- What is left of a room of which nothing else is known.
-  redis.call('DEL', KEYS[2])
+  -- What is left of a room of which nothing else is known. Not without need: once something is written, a server takes
+  -- the rest of a script whether or not it has memory for it.
+  if redis.call('EXISTS', KEYS[2]) == 1 then
+    redis.call('DEL', KEYS[2])
+  end
 end
 offset = offset + 1
 local tag = tonumber(ARGV[2])

@@ -13,7 +13,9 @@ if meta then
 else
   -- A room in which nothing was published yet has an epoch too, by which it is known that nothing was missed.
   meta = struct.pack('>I4I8I2I8I8I8', tonumber(ARGV[9]), 0, 0, 0, now, 0)
-  redis.call('DEL', stream)
+  if redis.call('EXISTS', stream) == 1 then
+    redis.call('DEL', stream)
+  end
   redis.call('SET', meta_key, meta, 'PX', ARGV[8])
 end
 local epoch, newest, newest_tag = struct.unpack('>I4I8I2', meta)

@@ -2,10 +2,13 @@
 
 use crate::server::*;
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
-use tidings_core::{Event, From, Hub, Limits, Received, Subscription, broker::*, gate};
+use tidings_core::{Event, From, Hub, Limits, Received, Rooms, Subscription, broker::*, gate};
 use tidings_redis::RedisBroker;
 use tidings_testkit::{Client, Kind, Server, Tap};
 
@@ -121,7 +124,7 @@ async fn answers_that_come_late_are_no_false_success_and_no_repeat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_subscribed_after_an_outage_is_what_is_wanted() {
     const ROOMS: usize = 1_000;
-    let mut server = RedisServer::with(&["--appendonly", "yes"]);
+    let mut server = RedisServer::with(STORED);
     let broker = Arc::new(server.builder().build().unwrap());
     ready(&broker).await;
     let mut limits = Limits::default();
@@ -211,4 +214,89 @@ async fn more_than_fits_on_the_way_is_not_taken_and_what_is_taken_is_stored() {
     // 64 MiB are 72 of them; as many may have their turn when those are given up, just before they are refused too.
     assert!(unknown <= 2 * 72 && refused >= 200 - 2 * 72, "{unknown} on the way, {refused} refused");
     server.thaw();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_refuses_or_swallows_is_tried_again_but_not_all_the_time() {
+    let tried = Arc::new(AtomicUsize::new(0));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refuses = listener.local_addr().unwrap();
+    let count = tried.clone();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            count.fetch_add(1, Relaxed);
+            drop(socket);
+        }
+    });
+    let swallows = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let brokers = [
+        builder(&format!("redis://{refuses}")).build().unwrap(),
+        builder(&format!("redis://{}", swallows.local_addr().unwrap())).build().unwrap(),
+    ];
+    let begin = Instant::now();
+    for broker in &brokers {
+        refused(broker).await;
+        let begin = Instant::now();
+        refused(broker).await;
+        assert!(begin.elapsed() < Duration::from_millis(600), "{:?}", begin.elapsed());
+        let watched = broker.watch(&room("r"), log(10)).await;
+        assert!(matches!(watched, Err(BrokerError::Unavailable(_))), "{watched:?}");
+        assert_eq!(broker.watched(), 0);
+    }
+    tokio::time::sleep(Duration::from_secs(4).saturating_sub(begin.elapsed())).await;
+    // Two connections, of which each is tried in ever longer pauses.
+    let tried = tried.load(Relaxed);
+    assert!((4..60).contains(&tried), "{tried} times in four seconds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_memory_is_full_takes_nothing_and_later_does() {
+    let server = RedisServer::start();
+    let broker = server.broker().await;
+    publish_all(&broker, &room("r"), log(10), 0..3).await;
+    server.admin::<()>("CONFIG SET maxmemory 1mb").await;
+    for name in ["r", "another"] {
+        let error = broker.publish(publish(&room(name), log(10), 3)).await.unwrap_err();
+        assert!(matches!(&error, BrokerError::Unavailable(why) if why.contains("OOM")), "{error}");
+    }
+    let slice = broker.read(&room("r"), log(10), ReadFrom::Start, 10).await.unwrap();
+    assert_eq!(numbers(&slice), [0, 1, 2], "what is there is read");
+    server.admin::<()>("CONFIG SET maxmemory 0").await;
+    publish_all(&broker, &room("r"), log(10), 3..4).await;
+    let slice = broker.read(&room("r"), log(10), ReadFrom::Start, 10).await.unwrap();
+    assert_eq!(numbers(&slice), [0, 1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_are_documented_are_enough() {
+    let server = RedisServer::start();
+    let rights = include_str!("../../src/lib.rs")
+        .lines()
+        .skip_while(|line| !line.contains("ACL SETUSER"))
+        .take_while(|line| !line.contains("```"))
+        .map(|line| line.trim_start_matches("//!").trim())
+        .collect::<Vec<_>>()
+        .join(" ");
+    server.admin::<()>(&rights).await;
+    let url = server.url().replace("redis://", "redis://tidings:secret@");
+    let broker = builder(&url).build().unwrap();
+    ready(&broker).await;
+    broker.watch(&room("r"), log(10)).await.unwrap();
+    broker.watch(&room("e"), Rooms::ephemeral()).await.unwrap();
+    for (name, rooms, number) in
+        [("r", log(1).bytes(1), 1), ("r", log(1).bytes(1), 2), ("e", Rooms::ephemeral(), 3)]
+    {
+        for key in [None, Some("k".to_owned())] {
+            broker.publish(Publish { key, ..publish(&room(name), rooms, number) }).await.unwrap();
+        }
+    }
+    broker.read(&room("new"), log(10), ReadFrom::Start, 10).await.unwrap();
+    broker.read(&room("r"), log(10), ReadFrom::Start, 10).await.unwrap();
+    broker.unwatch(&room("r"));
+    until(5, "it ends", || broker.watched() == 1).await;
+    assert_eq!(broker.fault(), None);
+    let foreign = builder(&url).prefix("other").build().unwrap();
+    ready(&foreign).await;
+    let error = foreign.publish(publish(&room("r"), log(10), 1)).await.unwrap_err();
+    assert!(matches!(&error, BrokerError::Unavailable(why) if why.contains("no permissions")), "{error}");
 }

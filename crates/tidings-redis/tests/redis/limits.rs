@@ -63,16 +63,17 @@ async fn a_stream_holds_little_more_than_the_room_keeps() {
     let slice = broker.read(&room("bytes"), rooms, ReadFrom::Start, 100).await.unwrap();
     assert_eq!(slice.messages.len(), 20);
 
-    let rooms = Rooms::log(10_000, Duration::from_millis(200));
-    let (begin, mut published) = (Instant::now(), 0);
-    while begin.elapsed() < Duration::from_secs(1) {
-        publish_all(&broker, &room("age"), rooms, 0..10).await;
-        published += 10;
+    let rooms = Rooms::log(10_000, Duration::from_secs(2));
+    publish_all(&broker, &room("age"), rooms, 0..300).await;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        publish_all(&broker, &room("age"), rooms, 0..1).await;
     }
     let held = length("age").await;
-    assert!(held < published * 6 / 10, "{held} of {published}");
+    assert!((2..60).contains(&held), "{held}");
     let slice = broker.read(&room("age"), rooms, ReadFrom::Start, 10_000).await.unwrap();
-    assert!(slice.messages.len() < published * 3 / 10, "{} of {published}", slice.messages.len());
+    assert!((1..25).contains(&slice.messages.len()), "{}", slice.messages.len());
     assert_eq!(slice.messages.last().unwrap().position(), slice.head);
 }
 
@@ -82,10 +83,13 @@ async fn what_has_become_too_old_is_not_read_and_what_follows_is() {
     let broker = server.broker().await;
     let room = room("r");
     let old = publish_all(&broker, &room, log(1_000), 0..300).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let since = Instant::now();
     let young = publish_all(&broker, &room, log(1_000), 300..500).await;
-    let rooms = Rooms::log(1_000, Duration::from_millis(300));
-    let read = async |from, limit| broker.read(&room, rooms, from, limit).await.unwrap();
+    let read = async |from, limit| {
+        let rooms = Rooms::log(1_000, since.elapsed() + Duration::from_millis(300));
+        broker.read(&room, rooms, from, limit).await.unwrap()
+    };
     let start = read(ReadFrom::Start, 1_000).await;
     assert_eq!((start.start, numbers(&start)), (old[299], (300..500).collect()));
     assert_eq!(numbers(&read(ReadFrom::Tail, 7).await), (493..500).collect::<Vec<_>>());

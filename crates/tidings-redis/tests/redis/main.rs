@@ -6,5 +6,6 @@ mod faults;
 mod hubs;
 mod limits;
 mod recreated;
+mod sentinel;
 mod server;
 mod sink;

@@ -134,6 +134,9 @@ impl Drop for RedisServer {
     }
 }
 
+/// For a server that comes back with what it has acknowledged, though not if the whole machine fails.
+pub(crate) const STORED: &[&str] = &["--appendonly", "yes", "--appendfsync", "no"];
+
 pub(crate) async fn ready(broker: &RedisBroker) {
     if tokio::time::timeout(Duration::from_secs(20), broker.ready()).await.is_err() {
         panic!("the broker is not ready: {:?}", broker.fault());
@@ -201,7 +204,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let named = std::env::var_os("TIDINGS_REDIS_SERVER").filter(|name| !name.is_empty());
     named.map_or_else(|| "/usr/bin/redis-server".into(), PathBuf::from)
 }

@@ -280,3 +280,58 @@ const UNKNOWN: &str = "it is not known yet which server has what";
 const LOOK: Duration = Duration::from_secs(10);
 /// Between two times, whatever the cause.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis::IntoConnectionInfo;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn asked() -> ConnectionInfo {
+        "redis://:secret@seed:7000".into_connection_info().expect("an address")
+    }
+
+    #[test]
+    fn masters_are_read_from_the_answer_of_a_cluster() {
+        let range = |first, last, host, port| {
+            let master = Value::Array(vec![host, Value::Int(port), text("id")]);
+            let replica = Value::Array(vec![text("replica"), Value::Int(1), text("other")]);
+            Value::Array(vec![Value::Int(first), Value::Int(last), master, replica])
+        };
+        let answer = Value::Array(vec![
+            range(0, 99, text("10.0.0.1"), 7001),
+            range(100, 16_383, Value::Nil, 7002),
+            range(16_383, 16_383, text(""), 7003),
+        ]);
+        let found = slots(&answer, &asked()).expect("slots");
+        let shown: Vec<_> =
+            found.iter().map(|(slots, info)| (slots.clone(), info.addr().to_string())).collect();
+        // Who does not know its own name is who was asked.
+        let expected =
+            [(0..=99, "10.0.0.1:7001"), (100..=16_383, "seed:7002"), (16_383..=16_383, "seed:7003")];
+        assert_eq!(shown, expected.map(|(slots, name)| (slots, name.to_owned())));
+        assert_eq!(found[0].1.redis_settings().password(), Some("secret"));
+    }
+
+    #[test]
+    fn what_is_no_answer_of_a_cluster_is_refused() {
+        let master = || Value::Array(vec![text("h"), Value::Int(1)]);
+        for answer in [
+            Value::Nil,
+            Value::Array(Vec::new()),
+            Value::Array(vec![Value::Int(1)]),
+            Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(70_000), master()])]),
+            Value::Array(vec![Value::Array(vec![Value::Int(-1), Value::Int(7), master()])]),
+            Value::Array(vec![Value::Array(vec![
+                Value::Int(0),
+                Value::Int(7),
+                Value::Array(vec![text("h"), Value::Int(70_000)]),
+            ])]),
+        ] {
+            assert!(slots(&answer, &asked()).is_none(), "{answer:?}");
+        }
+    }
+}

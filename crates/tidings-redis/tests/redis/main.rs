@@ -9,3 +9,4 @@ mod recreated;
 mod sentinel;
 mod server;
 mod sink;
+mod tls;

@@ -251,7 +251,7 @@ impl Hub {
     /// Somebody who says who it is by its first command, which is [`Command::Auth`], within [`Limits::auth_wait`]. Until then
     /// it may do nothing else.
     pub fn stranger(&self) -> Identity {
-        Identity::stranger((self.node.wall)() + self.node.limits.auth_wait)
+        Identity::stranger((self.node.wall)().checked_add(self.node.limits.auth_wait))
     }
 
     /// How long an identity still holds; none if for ever.

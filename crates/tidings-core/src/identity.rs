@@ -23,9 +23,9 @@ impl Identity {
         Self::default()
     }
 
-    /// Somebody who says who it is by its first command, until a time. Before that it may do nothing else.
-    pub(crate) fn stranger(until: SystemTime) -> Self {
-        let known = Known { expiry: Some(until), stranger: true, ..Known::default() };
+    /// Somebody who says who it is by its first command, until a time if there is one. Before that it may do nothing else.
+    pub(crate) fn stranger(until: Option<SystemTime>) -> Self {
+        let known = Known { expiry: until, stranger: true, ..Known::default() };
         Self { known: Some(Arc::new(known)) }
     }
 

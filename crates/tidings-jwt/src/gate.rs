@@ -130,7 +130,7 @@ impl JwtGate {
     }
 
     /// Lets a client join the rooms alone that its token names in the claim `rooms`, and publish into those alone that it names in
-    /// `publish`: `"rooms": ["news", "chat:*"], "publish": ["chat:*"]`. What a token does not name is not allowed. Without this
+    /// `publish`: `"rooms": ["news", "chat:*"], "publish": ["chat:*"]`. What a token does not name is not allowed; calls are. Without this
     /// whoever has a good token may enter every room and publish into it.
     #[must_use]
     pub fn rooms_claimed(mut self) -> Self {

@@ -1,11 +1,16 @@
 //! A session ends with the identity that it belongs to, on every transport.
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidings::{
     Denied, Gate, Hub, Identity,
     gate::{Decision, RequestHead},
 };
 use tidings_testkit::{Client, Heard, Kind, Refused, Server, mount, request, within};
+use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -107,6 +112,46 @@ async fn a_poll_that_waits_is_answered_when_it_expires() {
     // What it has is worth as much as before, to whoever comes back with something better.
     assert_eq!(answer["cursor"], cursor.as_str());
     assert_eq!(answer["events"], serde_json::json!([{"type": "close", "code": "expired"}]));
+}
+
+/// Where hyper asks for more, and the hub does not write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_an_http_2_connection_ends_and_the_others_go_on() {
+    let server = server().await;
+    let stream = TcpStream::connect(server.address()).await.expect("connected");
+    let both = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut asker, connection) = both.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let (soon, expiry) = until(Duration::from_millis(800));
+    let (late, _) = until(Duration::from_secs(60));
+    let mut bodies = Vec::new();
+    for header in [&soon, &late] {
+        let target = format!("http://{}/realtime/sse?room=a", server.address());
+        let (name, value) = header.split_once(": ").expect("a header line");
+        let request = http::Request::get(target).header(name, value).body(Empty::<Bytes>::new());
+        let answer = asker.send_request(request.expect("a request")).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        bodies.push(answer.into_body());
+    }
+    let mut other = bodies.pop().expect("two");
+    let body = within(SOON, "the end", bodies.pop().expect("two").collect()).await.expect("a whole body");
+    let late = SystemTime::now().duration_since(expiry).expect("not before it expires");
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    let text = String::from_utf8(body.to_bytes().to_vec()).expect("UTF-8");
+    assert!(
+        text.ends_with("event: tidings.close\ndata: {\"type\":\"close\",\"code\":\"expired\"}\n\n"),
+        "{text}"
+    );
+    server.publish("a", 1).await;
+    within(SOON, "an event", async {
+        let mut text = Vec::new();
+        while !text.ends_with(b"data: 1\n\n") {
+            let frame = other.frame().await.expect("not the end").expect("no error");
+            text.extend_from_slice(&frame.into_data().expect("data"));
+        }
+    })
+    .await;
+    connection.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

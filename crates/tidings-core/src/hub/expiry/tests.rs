@@ -1,5 +1,6 @@
 use crate::{
-    Batch, CloseReason, Denied, Event, From, Gate, Hub, Identity, RoomName, Step, gate, session::tests::Plain,
+    Batch, CloseReason, Denied, Event, From, Gate, Hub, Identity, Limits, RoomName, Step, gate,
+    session::tests::Plain,
 };
 use std::{
     future::poll_fn,
@@ -77,6 +78,22 @@ async fn times_that_are_far_away_are_no_time_at_all() {
     tokio::time::advance(Duration::from_secs(86_400)).await;
     tokio::task::yield_now().await;
     assert!(far.len() == 3 && far.iter().all(|session| !session.is_closing()));
+}
+
+#[tokio::test]
+async fn waits_without_sense_are_for_ever() {
+    let mut limits = Limits::default();
+    (limits.auth_wait, limits.gate_wait) = (Duration::MAX, Duration::MAX);
+    let hub = Hub::builder().gate(gate::open()).limits(limits).build();
+    assert_eq!(hub.stranger().expiry(), None);
+    let (head, ()) = http::Request::new(()).into_parts();
+    assert!(hub.connect(&head).await.is_ok());
+    (limits.auth_wait, limits.gate_wait) = (Duration::ZERO, Duration::ZERO);
+    let hub = Hub::builder().gate(gate::open()).limits(limits).build();
+    // What is answered at once is in time.
+    assert!(hub.connect(&head).await.is_ok());
+    let session = hub.attach(Arc::new(Plain), hub.stranger(), None).unwrap();
+    assert_eq!(poll_fn(|cx| session.poll_closing(cx)).await, CloseReason::Expired);
 }
 
 #[tokio::test]

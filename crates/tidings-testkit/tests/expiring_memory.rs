@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tidings::{Encoder, Hub, Identity, Json, Limits, Notice, Session, Standing, Transport, gate};
+use tidings::{Encoder, Hub, Identity, Json, Notice, Session, Standing, Transport, gate};
 use tidings_testkit::heap::{alone, held};
 
 #[global_allocator]
@@ -31,13 +31,11 @@ const SESSIONS: usize = 10_000;
 
 /// Bytes that each of so many sessions holds, of identities that expire at different times.
 async fn each(expiry: impl Fn(usize) -> Option<SystemTime>) -> usize {
-    let mut limits = Limits::default();
-    limits.user_sessions = SESSIONS;
-    let hub = Hub::builder().gate(gate::open()).limits(limits).build();
+    let hub = Hub::builder().gate(gate::open()).build();
     let transport: Arc<dyn Transport> = Arc::new(Nowhere);
     let identities: Vec<_> = (0..SESSIONS)
         .map(|n| {
-            let who = Identity::user("alice");
+            let who = Identity::user(&format!("user {}", n / 100));
             match expiry(n) {
                 Some(at) => who.with_expiry(at),
                 None => who,

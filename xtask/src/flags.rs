@@ -21,6 +21,7 @@ pub(crate) enum Task {
     Loom,
     Fuzz(Fuzz),
     Abuse(Abuse),
+    Rolling(Rolling),
     /// Run the browser client's tests that need no browser (node 20 or newer), and look whether its bundle is current
     Js,
     Browser(Browser),
@@ -133,6 +134,17 @@ pub(crate) struct Abuse {
     /// Which
     #[arg(long, value_name = "SEED")]
     pub(crate) seed: Option<u64>,
+}
+
+/// Restart two nodes one after the other behind haproxy, under clients that must miss nothing
+///
+/// The same test runs with all others, with a few clients; here it is built for release. Needs nats-server and haproxy (or what
+/// TIDINGS_NATS_SERVER and TIDINGS_HAPROXY name). The limit on open files must be five times as high as there are clients.
+#[derive(Debug, Args)]
+pub(crate) struct Rolling {
+    /// How many clients
+    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    pub(crate) clients: u32,
 }
 
 /// Run the browser tests: `node --test` in every `browser/` folder of a crate or an example

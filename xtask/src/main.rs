@@ -13,6 +13,7 @@ mod js;
 mod loom;
 mod npm;
 mod python;
+mod rolling;
 mod run;
 mod setup;
 mod test;
@@ -49,6 +50,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Loom => loom::run(),
         Task::Fuzz(flags) => fuzz::run(&workspace, flags),
         Task::Abuse(flags) => abuse::run(flags),
+        Task::Rolling(flags) => rolling::run(flags),
         Task::Browser(flags) => browser::run(&workspace, flags),
         Task::Interop => interop::run(&workspace),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),

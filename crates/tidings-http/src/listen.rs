@@ -35,6 +35,18 @@ impl From<UnixListener> for Listener {
 }
 
 impl Listener {
+    /// Asks the system for a queue that is as long as it gives (`net.core.somaxconn`): tokio's has 128 places, and whoever finds
+    /// none comes again after a second, and after two more.
+    pub(crate) fn lengthen(&self) {
+        let listening = match &self.0 {
+            Kind::Tcp(listener) => rustix::net::listen(listener, QUEUE),
+            Kind::Unix { listener, .. } => rustix::net::listen(listener, QUEUE),
+        };
+        if let Err(error) = listening {
+            tracing::warn!("the queue of new connections stays short: {error}");
+        }
+    }
+
     /// The next connection, and whose it is.
     pub(crate) async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         match &self.0 {
@@ -111,3 +123,6 @@ impl Drop for SocketFile {
 fn id(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
+
+/// Half a minute of 500 connections a second; the system takes less if it must.
+const QUEUE: i32 = 16 << 10;

@@ -109,6 +109,7 @@ impl Serve {
     async fn run(self) -> io::Result<()> {
         let Self { listener, service, until, patience, connections, address_connections, accepts } = self;
         let door = Door::new(connections, address_connections, Arc::clone(service.counts()));
+        listener.lengthen();
         let accepts = Buckets::new(accepts);
         let until = until.unwrap_or_else(|| Box::pin(std::future::pending()));
         let (phase, _) = watch::channel(Phase::Open);

@@ -28,8 +28,16 @@ impl Program {
     /// # Panics
     /// If it does not start.
     pub async fn start(path: &str, args: &[&str]) -> Self {
+        Self::start_at(path, SocketAddr::from(([127, 0, 0, 1], 0)), args).await
+    }
+
+    /// Starts a program at an address and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_at(path: &str, address: SocketAddr, args: &[&str]) -> Self {
         let mut command = Command::new(path);
-        command.args(["--listen", "127.0.0.1:0"]).args(args).kill_on_drop(true);
+        command.args(["--listen", &address.to_string()]).args(args).kill_on_drop(true);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let line = within(LIMIT, "the first line", lines.next_line()).await.expect("a line");

@@ -3,12 +3,12 @@
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::{io::ErrorKind, net::SocketAddr, path::PathBuf, time::Duration};
-use tidings::{Event, Hub, Limits, Listener, Proxies, bind_unix, gate};
+use tidings::{Event, Hub, Limits, Listener, Proxies, Rate, bind_unix, gate};
 use tidings_testkit::{Client, Kind, Log, raw::handshake, request, within};
 use tidings_ws::{Connect, Message};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::oneshot,
     task::JoinHandle,
 };
@@ -174,4 +174,21 @@ async fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
     server.end().await;
     assert!(path.exists());
     drop(other);
+}
+
+#[tokio::test]
+async fn who_comes_with_many_others_finds_a_place_in_the_queue() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let service = tidings::service(Hub::builder().gate(gate::open()).build());
+    let server = tokio::spawn(tidings::serve(listener, service).accepts(Rate::per_second(1)).into_future());
+    // It listens, and lets nobody in any more.
+    request(address, "GET", "/", &[], "").await.expect("an answer");
+    let mut waiting = Vec::new();
+    for _ in 0..500 {
+        // Whoever finds no place has lost its first packet, and sends the next after a second.
+        let connecting = within(Duration::from_millis(900), "a place", TcpStream::connect(address));
+        waiting.push(connecting.await.expect("connected"));
+    }
+    server.abort();
 }

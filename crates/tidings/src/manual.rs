@@ -6,6 +6,9 @@ pub mod architecture {}
 #[doc = include_str!("manual/cluster.md")]
 pub mod cluster {}
 
+#[doc = include_str!("manual/operations.md")]
+pub mod operations {}
+
 #[doc = include_str!("manual/proxies.md")]
 pub mod proxies {}
 

@@ -1,4 +1,4 @@
-//! What a server counts, for the recorder of the [`metrics`](::metrics) crate.
+//! What a server counts, for the recorder of the `metrics` crate.
 //!
 //! Nothing is recorded as it happens: a server counts for itself, always, and [`record`] hands on what it has counted. Call it
 //! whenever the recorder is asked, or every few seconds where it is not.

@@ -37,6 +37,9 @@ struct Options {
     /// Seconds that clients may take to go when the server is told to end.
     #[arg(long, default_value_t = 10, value_name = "S")]
     patience: u64,
+    /// Connections that are taken in a second.
+    #[arg(long, value_name = "N")]
+    accepts: Option<u32>,
     /// Serve by axum, which hands no connection over.
     #[arg(long)]
     axum: bool,
@@ -95,6 +98,11 @@ async fn run(options: Options) -> anyhow::Result<()> {
     });
     let service =
         tidings::service(hub.clone()).ready("/ready").page("/", Asset::new("text/html; charset=utf-8", PAGE));
+    let traffic = service.clone();
+    hub.on_call("accepted", move |_, ()| {
+        let accepted = traffic.traffic().accepted;
+        async move { Ok(accepted) }
+    });
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
@@ -109,7 +117,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
         axum::serve(listener, app).with_graceful_shutdown(drained).await?;
         return Ok(());
     }
-    tidings::serve(listener, service).patience(patience).until(stop).await?;
+    // A tenth at once, so that in no second there are many more.
+    let accepts = options.accepts.map_or(Rate::unlimited(), |rate| Rate::per_second(rate).burst(rate / 10));
+    tidings::serve(listener, service).patience(patience).accepts(accepts).until(stop).await?;
     Ok(())
 }
 

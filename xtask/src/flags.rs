@@ -22,6 +22,7 @@ pub(crate) enum Task {
     Fuzz(Fuzz),
     Abuse(Abuse),
     Rolling(Rolling),
+    Soak(Soak),
     /// Run the browser client's tests that need no browser (node 20 or newer), and look whether its bundle is current
     Js,
     Browser(Browser),
@@ -145,6 +146,17 @@ pub(crate) struct Rolling {
     /// How many clients
     #[arg(long, default_value_t = 2_000, value_name = "N")]
     pub(crate) clients: u32,
+}
+
+/// Do everything at once for a while: clients that come and go, cuts, slow readers, nodes that are drained
+///
+/// After each round all have had everything once and in order, and no more memory is held than before. The same test runs with
+/// all others, for a few rounds; here it is built for release. It prints its seed, which TIDINGS_SEED sets.
+#[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// For how long
+    #[arg(long, default_value_t = 600, value_name = "N")]
+    pub(crate) seconds: u32,
 }
 
 /// Run the browser tests: `node --test` in every `browser/` folder of a crate or an example

@@ -16,6 +16,7 @@ mod python;
 mod rolling;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -51,6 +52,7 @@ fn perform(task: &Task) -> Result<()> {
         Task::Fuzz(flags) => fuzz::run(&workspace, flags),
         Task::Abuse(flags) => abuse::run(flags),
         Task::Rolling(flags) => rolling::run(flags),
+        Task::Soak(flags) => soak::run(flags),
         Task::Browser(flags) => browser::run(&workspace, flags),
         Task::Interop => interop::run(&workspace),
         Task::Autobahn(flags) => autobahn::run(&workspace, flags),

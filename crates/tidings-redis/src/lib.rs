@@ -15,7 +15,7 @@
 //! ```text
 //! ACL SETUSER tidings on >secret ~td:* &td:* -@all +eval +evalsha +script|load +get +set +exists +del +pexpire +time
 //!     +xadd +xrange +xtrim +publish +spublish +subscribe +ssubscribe +unsubscribe +sunsubscribe +ping +role
-//!     +cluster|slots
+//!     +cluster|slots +cluster|info
 //! ```
 //!
 //! - [`RedisBroker`] is the [`Broker`](tidings_core::Broker), [`Builder`] its settings.

@@ -31,8 +31,9 @@ pub(crate) struct Live {
     partitions: Mutex<Option<Partitions>>,
     /// Told when these change.
     moved: Notify,
-    /// Rooms that have to be begun or ended, each once.
-    changes: Mutex<HashSet<RoomName>>,
+    /// Rooms that have to be begun or ended, each once. None: there is no connection, and the next begins with what is
+    /// watched then.
+    changes: Mutex<Option<HashSet<RoomName>>>,
     changed: Notify,
 }
 
@@ -88,11 +89,13 @@ impl Live {
 
     /// A room is watched, or not any more.
     pub(crate) fn change(&self, room: &RoomName) {
-        self.changes().insert(room.clone());
-        self.changed.notify_one();
+        if let Some(changes) = &mut *self.changes() {
+            changes.insert(room.clone());
+            self.changed.notify_one();
+        }
     }
 
-    fn changes(&self) -> MutexGuard<'_, HashSet<RoomName>> {
+    fn changes(&self) -> MutexGuard<'_, Option<HashSet<RoomName>>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,6 +111,7 @@ impl Live {
             let begun = Instant::now();
             let partitions = server.live.partitions().await;
             let Err(why) = server.live.serve(&server, &partitions).await;
+            *server.live.changes() = None;
             server.live.set(&server.common, Some(format!("hands nothing over: {why}")));
             for watch in server.common.watches.of(|partition| partitions[partition.index()]) {
                 watch.started.send_replace(false);
@@ -131,7 +135,7 @@ impl Live {
             })
             .await?;
         // From here on a change is noted, so what is wanted now and those are all.
-        self.changes().clear();
+        *self.changes() = Some(HashSet::new());
         let mut heard = HashSet::new();
         let wanted = server.common.watches.of(|partition| partitions[partition.index()]);
         for watches in wanted.chunks(BATCH) {
@@ -173,6 +177,7 @@ impl Live {
     ) -> Result<(), String> {
         let changed = {
             let mut changes = self.changes();
+            let changes = changes.get_or_insert_default();
             let some: HashSet<_> = changes.iter().take(BATCH).cloned().collect();
             changes.retain(|room| !some.contains(room));
             if !changes.is_empty() {

@@ -137,20 +137,29 @@ impl Topology {
     }
 
     async fn ask_cluster(&self, seeds: &[ConnectionInfo]) -> Result<Found, String> {
-        let mut command = redis::cmd("CLUSTER");
+        let (mut command, mut state) = (redis::cmd("CLUSTER"), redis::cmd("CLUSTER"));
         command.arg("SLOTS");
+        state.arg("INFO");
         let mut servers: Vec<_> = {
             let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
             map.servers.values().map(|used| Arc::clone(&used.server)).collect()
         };
         servers.shuffle(&mut rand::rng());
+        // What one says that is cut off from most of the others is of another time.
+        let mut doubtful = None;
         for server in servers {
             let Ok(mut connection) = server.connection(Instant::now()).await else { continue };
             if let Ok(answer) = server.ask(&mut connection, &command).await
                 && let Some(found) = slots(&answer, server.client.get_connection_info())
             {
-                return Ok(found);
+                match server.ask(&mut connection, &state).await {
+                    Ok(state) if !says(&state, "cluster_state:ok") => doubtful = Some(found),
+                    _ => return Ok(found),
+                }
             }
+        }
+        if let Some(found) = doubtful {
+            return Ok(found);
         }
         let mut fault = UNKNOWN.to_owned();
         for seed in seeds {
@@ -269,6 +278,14 @@ fn address_of(parts: &[Value], like: &ConnectionInfo) -> Option<ConnectionInfo> 
         _ => return None,
     };
     Some(like.clone().set_addr(address))
+}
+
+fn says(answer: &Value, what: &str) -> bool {
+    match answer {
+        Value::BulkString(text) => text.windows(what.len()).any(|part| part == what.as_bytes()),
+        Value::VerbatimString { text, .. } => text.contains(what),
+        _ => false,
+    }
 }
 
 fn without_server(partition: Partition) -> String {

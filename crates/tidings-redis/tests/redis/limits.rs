@@ -173,6 +173,23 @@ async fn a_server_that_has_forgotten_the_scripts_is_told_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_dropped_leaves_no_connection() {
+    let server = RedisServer::start();
+    let connections = async || server.admin::<String>("CLIENT LIST").await.lines().count();
+    let broker = server.broker().await;
+    broker.watch(&room("r"), log(10)).await.unwrap();
+    publish_all(&broker, &room("r"), log(10), 0..1).await;
+    assert_eq!(connections().await, 3, "two, and the one that asks");
+    drop(broker);
+    within(5, "they end", async {
+        while connections().await > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn installations_share_nothing_by_prefix_or_database() {
     let server = RedisServer::start();
     let url = server.url();

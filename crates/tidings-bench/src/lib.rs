@@ -6,7 +6,7 @@ pub use nats_server::NatsServer;
 
 use anyhow::{Context, Result, bail};
 use std::{sync::Arc, time::Duration};
-use tidings::{Broker, nats::NatsBroker};
+use tidings::{Broker, nats::NatsBroker, redis::RedisBroker};
 
 /// The broker at an address, ready for use, with the settings that it has by itself.
 ///
@@ -15,7 +15,15 @@ use tidings::{Broker, nats::NatsBroker};
 pub async fn broker(address: &str) -> Result<Arc<dyn Broker>> {
     match address.split_once("://").map(|(scheme, _)| scheme) {
         Some("nats" | "tls") => Ok(Arc::new(ready(NatsBroker::builder(address).build()?).await?)),
-        _ => bail!("{address:?} is the address of no broker; one is nats://127.0.0.1:4222"),
+        Some("redis" | "rediss") => {
+            let broker = RedisBroker::builder(address).build()?;
+            let ready = tokio::time::timeout(PATIENCE, broker.ready()).await;
+            ready.with_context(|| format!("no broker: {}", broker.fault().unwrap_or_default()))?;
+            Ok(Arc::new(broker))
+        }
+        _ => bail!(
+            "{address:?} is the address of no broker; one is nats://127.0.0.1:4222, or redis://127.0.0.1:6379"
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod raw;
 mod server;
 mod tap;
 mod unruly;
+pub mod users;
 
 pub use client::{Client, Heard, Kind, Refused};
 pub use http::{Answer, request};

@@ -31,7 +31,7 @@ struct Options {
     /// Bytes of one command.
     #[arg(long, value_name = "BYTES")]
     message: Option<usize>,
-    /// Share rooms with other nodes by this broker, such as nats://127.0.0.1:4222.
+    /// Share rooms with other nodes by this broker, such as nats://127.0.0.1:4222 or redis://127.0.0.1:6379.
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
     /// Seconds that clients may take to go when the server is told to end.

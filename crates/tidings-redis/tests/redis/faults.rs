@@ -213,8 +213,12 @@ async fn more_than_fits_on_the_way_is_not_taken_and_what_is_taken_is_stored() {
             other => panic!("{other:?}"),
         }
     }
-    // 64 MiB are 72 of them; as many may have their turn when those are given up, just before they are refused too.
-    assert!(unknown <= 2 * 72 && refused >= 200 - 2 * 72, "{unknown} on the way, {refused} refused");
+    // 64 MiB are 72 of them; about as many may have their turn when those are given up, just before they are refused too, and
+    // a few more on a busy machine, where they do not all begin at once.
+    assert!(
+        unknown <= 2 * 72 + 20 && refused >= 200 - 2 * 72 - 20,
+        "{unknown} on the way, {refused} refused"
+    );
     server.thaw();
 }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod contract;
+mod control;
 mod faults;
 mod hubs;
 mod limits;

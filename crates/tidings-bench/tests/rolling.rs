@@ -28,6 +28,9 @@ const SERVER: &str = env!("CARGO_BIN_EXE_server");
 /// Nobody should have to wait longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Where the proxy says whether it sees both nodes.
+const ALL_UP: &str = "/all-up";
+
 /// What the run is made of.
 struct Load {
     clients: usize,
@@ -67,7 +70,7 @@ impl Proxy {
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
         let mut proxy = Self { child, address, _folder: folder };
         within(LIMIT, "the proxy", async {
-            while status(address, "/ready").await != Some(200) {
+            while status(address, ALL_UP).await != Some(200) {
                 let ended = proxy.child.try_wait().expect("it can be asked");
                 assert!(ended.is_none(), "{program} has ended: {ended:?}");
                 sleep(Duration::from_millis(20)).await;
@@ -273,10 +276,17 @@ async fn two_nodes_are_restarted_and_nobody_misses_anything() {
     for (node, address) in [(&mut one, addresses[0]), (&mut two, addresses[1])] {
         let begin = Instant::now();
         node.terminate();
-        let status = node.exit(Duration::from_secs(21)).await;
-        assert_eq!(status.code(), Some(0), "{status}");
+        let ended = node.exit(Duration::from_secs(21)).await;
+        assert_eq!(ended.code(), Some(0), "{ended}");
         println!("a node has ended after {:?}", begin.elapsed());
         *node = Program::start_at(SERVER, address, &args).await;
+        // The other one must not go before the proxy knows that this one has come, or nobody would be there.
+        within(LIMIT, "the proxy to see it", async {
+            while status(proxy.address, ALL_UP).await != Some(200) {
+                sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
         // As long as those who were told may take to be back.
         sleep(Duration::from_secs(6)).await;
     }

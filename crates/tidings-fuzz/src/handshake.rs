@@ -3,9 +3,9 @@
 //! Input: a byte that says which subprotocols we speak (a bit for each of [`SPOKEN`]), a byte that chooses the
 //! `:protocol` of an extended CONNECT, and the head of the request as HTTP/1.1 writes it.
 
-use crate::input::Input;
+use crate::{head, input::Input};
 use http::{
-    HeaderMap, Method, Request, StatusCode, Version,
+    HeaderMap, Method, StatusCode, Version,
     header::{self, HeaderName},
     request::Parts,
 };
@@ -22,7 +22,11 @@ pub fn run(bytes: &[u8]) {
     let spoken: Vec<_> =
         SPOKEN.iter().enumerate().filter(|(bit, _)| choice >> bit & 1 != 0).map(|(_, name)| *name).collect();
     let protocol = input.choose(&[None, Some("websocket"), Some("connect-udp"), Some("WebSocket")]);
-    let Some(parts) = parts(input.rest(), protocol) else { return };
+    let Some(mut parts) = head::parse(input.rest()) else { return };
+    if let Some(protocol) = protocol {
+        parts.version = Version::HTTP_2;
+        parts.extensions.insert(Protocol::from_static(protocol));
+    }
     match handshake::check(&parts, &spoken) {
         Ok(accept) => accepted(&parts, &spoken, &accept),
         Err(error) => refused(&parts, error),
@@ -31,26 +35,6 @@ pub fn run(bytes: &[u8]) {
 
 /// The subprotocols that we may speak.
 const SPOKEN: [&str; 8] = ["a", "b", "A", "chat", "tidings.v1", "tidings.v2", "graphql-ws", "ab"];
-
-/// A head as hyper hands it on, where the bytes are one.
-fn parts(head: &[u8], protocol: Option<&'static str>) -> Option<Parts> {
-    let mut fields = [httparse::EMPTY_HEADER; 64];
-    let mut parsed = httparse::Request::new(&mut fields);
-    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
-    let mut request = Request::builder()
-        .method(parsed.method?)
-        .uri(parsed.path?)
-        .version(if parsed.version? == 0 { Version::HTTP_10 } else { Version::HTTP_11 });
-    for field in parsed.headers {
-        request = request.header(field.name, field.value);
-    }
-    let (mut parts, ()) = request.body(()).ok()?.into_parts();
-    if let Some(protocol) = protocol {
-        parts.version = Version::HTTP_2;
-        parts.extensions.insert(Protocol::from_static(protocol));
-    }
-    Some(parts)
-}
 
 fn accepted(parts: &Parts, spoken: &[&str], accept: &Accept) {
     let response = accept.response();

@@ -8,6 +8,7 @@
 //! `seeds/` holds a folder for each target, with inputs to begin from; [`input`] says how they are read. What the fuzzer
 //! finds is kept under the target folder. An input that has once failed belongs among the seeds.
 
+pub mod answers;
 pub mod command;
 pub mod connect;
 pub mod decoder;
@@ -17,4 +18,5 @@ pub mod frames;
 pub mod handshake;
 pub mod input;
 pub mod query;
+mod head;
 mod reference;

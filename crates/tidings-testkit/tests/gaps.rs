@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use tidings::{Event, Rooms};
-use tidings_testkit::{Client, Heard, Kind, Ledger, Server, Tap, mount, within};
+use tidings_testkit::{Client, Heard, Kind, Ledger, Server, Tap, mount, pulls, within};
 
 const SOON: Duration = Duration::from_secs(20);
 /// Large enough that what the sockets hold is soon full.
@@ -59,7 +59,9 @@ async fn a_reader_that_stood_still_is_told_and_goes_on_in_order(kind: Kind) {
     }
     // Two polls are two sessions: whoever comes late to the second comes back, and is not slow.
     let reason = if kind == Kind::Poll { "trimmed" } else { "slow" };
-    assert_eq!(reasons, [reason], "one episode, one gap");
+    assert!(!reasons.is_empty() && reasons.iter().all(|told| told == reason), "{reasons:?}");
+    // hyper takes some more while the client stands still, and that is an episode of its own.
+    assert!(reasons.len() == 1 || pulls(), "one episode, one gap, and not {}", reasons.len());
     ledger.assert_equal(LAST / 10);
 }
 

@@ -16,7 +16,7 @@ pub mod event_stream;
 pub mod extension;
 pub mod frames;
 pub mod handshake;
+mod head;
 pub mod input;
 pub mod query;
-mod head;
 mod reference;

@@ -94,8 +94,8 @@ describe("coming back", { concurrency: true }, () => {
     const first = own.map(([at]) => at);
     const [least, last] = [Math.min(...first), Math.max(...first)];
     t.diagnostic(`${Math.round(least)} to ${Math.round(last)} ms, at most ${most} of ${FLEET} at once`);
-    // From half a second to five.
-    assert.ok(least >= 450 && last <= 6_000 && last - least > 3_500, `${first}`);
+    // They are told over two seconds, fifty a second, and each comes from half a second to five after that.
+    assert.ok(least >= 450 && last <= 8_000 && last - least > 3_500, `${first}`);
     assert.ok(most <= MOST, `${most} at once`);
     await hearAgain(page, server);
   });

@@ -96,11 +96,11 @@ impl Event {
         self
     }
 
-    /// Whether it is kept from a session of this user.
-    pub(crate) fn is_kept_from(&self, user: Option<&str>, session: impl FnOnce() -> String) -> bool {
+    /// Whether it is kept from a session of this user, which `is_session` knows by name.
+    pub(crate) fn is_kept_from(&self, user: Option<&str>, is_session: impl FnOnce(&str) -> bool) -> bool {
         match self.except().and_then(|except| except.split_once(' ')) {
             Some(("user", name)) => user == Some(name),
-            Some(("session", name)) => session() == name,
+            Some(("session", name)) => is_session(name),
             _ => false,
         }
     }

@@ -201,6 +201,8 @@ impl fmt::Display for GapReason {
 }
 
 impl GapReason {
+    pub(crate) const ALL: [Self; 3] = [Self::Trimmed, Self::Epoch, Self::Slow];
+
     /// Its word in the protocol.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -218,6 +220,9 @@ impl fmt::Display for CloseReason {
 }
 
 impl CloseReason {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Drain, Self::Expired, Self::Revoked, Self::Slow, Self::Rate, Self::Gone];
+
     /// Its word in the protocol.
     pub(crate) fn word(self) -> &'static str {
         match self {

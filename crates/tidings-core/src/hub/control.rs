@@ -22,7 +22,10 @@ use std::{
     sync::{Arc, Weak},
     task::Poll,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 /// What a node hears of the words to all.
 pub(super) struct Control {
@@ -32,8 +35,8 @@ pub(super) struct Control {
     mailbox: Arc<Mailbox>,
     /// Up to where the words were done; none before the node hears them.
     done: Mutex<Option<Position>>,
-    /// Told when the node begins to hear.
-    heard: Notify,
+    /// Told when that place moves.
+    moved: Notify,
 }
 
 /// A word to all nodes.
@@ -79,7 +82,7 @@ impl Control {
             room: Arc::new(Room::new(RoomName::control(), Arc::default())),
             mailbox: Arc::new(Mailbox::new(Arc::new(Inside), None, 0)),
             done: Mutex::default(),
-            heard: Notify::new(),
+            moved: Notify::new(),
         }
     }
 
@@ -93,19 +96,32 @@ impl Control {
     }
 
     fn move_to(&self, position: Position) {
-        if self.done.lock().replace(position).is_none() {
-            self.heard.notify_waiters();
+        if self.done.lock().replace(position) != Some(position) {
+            self.moved.notify_waiters();
         }
     }
 
-    /// Whether a word that came after `since` is one that `is`; also if that cannot be said any more.
-    fn any_since(&self, since: Position, is: impl Fn(&Word) -> bool) -> bool {
+    /// Where the node stands, once that is as it should be.
+    async fn until(&self, is: impl Fn(Option<Position>) -> bool) -> Option<Position> {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            let mark = self.mark();
+            if is(mark) {
+                return mark;
+            }
+            moved.await;
+        }
+    }
+
+    /// Whether a word that came after `since` is one that `is`; none if that cannot be said any more, for the place has fallen
+    /// behind what the node holds, or the words begin anew.
+    fn any_since(&self, since: Position, is: impl Fn(&Word) -> bool) -> Option<bool> {
         self.room.with_ring(|ring| match ring.locate(since) {
             Place::At(at) => {
-                ring.messages(at).any(|message| message.event().parse().is_ok_and(|word| is(&word)))
+                Some(ring.messages(at).any(|message| message.event().parse().is_ok_and(|word| is(&word))))
             }
-            // It has fallen behind what the node holds, or begins anew.
-            Place::Older | Place::Newer | Place::Foreign => true,
+            Place::Older | Place::Newer | Place::Foreign => None,
         })
     }
 }
@@ -123,7 +139,7 @@ impl Node {
         Ok(())
     }
 
-    /// Asks who it is, and again if the user's sessions were ended meanwhile: the gate may have looked before.
+    /// Asks who it is, and again if the user's sessions were, or may have been, ended meanwhile: the gate may have looked before.
     pub(crate) async fn admit<F>(&self, ask: impl Fn() -> F) -> Result<Identity, Denied>
     where
         F: Future<Output = Result<Identity, Denied>>,
@@ -131,35 +147,37 @@ impl Node {
         loop {
             let since = self.control.mark();
             let who = ask().await?;
-            let is_ended =
-                |word: &Word| matches!(word, Word::Disconnect { user, .. } if Some(&**user) == who.name());
-            let ended = since.is_some_and(|since| self.control.any_since(since, is_ended));
-            if who.name().is_none() || !ended {
+            let (Some(since), Some(name)) = (since, who.name()) else { return Ok(who) };
+            let is_ended = |word: &Word| matches!(word, Word::Disconnect { user, .. } if user == name);
+            if self.control.any_since(since, is_ended) == Some(false) {
                 return Ok(who);
+            }
+            // Before the word is done there is nothing to be learnt, and who listens needs its turn.
+            let done = self.control.until(|mark| mark != Some(since));
+            if timeout(self.limits.gate_wait, done).await.is_err() {
+                return Err(unheard());
             }
         }
     }
 
     /// Where in the words to all the node stands, once it hears them: nobody is let into a room before.
-    pub(crate) async fn hearing(&self) -> Position {
-        loop {
-            let mut told = std::pin::pin!(self.control.heard.notified());
-            told.as_mut().enable();
-            if let Some(position) = self.control.mark() {
-                return position;
-            }
-            told.await;
-        }
+    pub(crate) async fn hearing(&self) -> Option<Position> {
+        self.control.until(|mark| mark.is_some()).await
     }
 
-    /// Fails if the right to a room was taken from a user since the node stood at a place.
+    /// Fails if the right to a room was taken from a user since the node stood at a place, or if that cannot be said.
     pub(crate) fn holds_since(&self, since: Position, who: &Identity, room: &RoomName) -> Result<(), Denied> {
         let Some(name) = who.name() else { return Ok(()) };
         let is_taken = |word: &Word| match word {
             Word::Revoke { user, rooms } => user == name && Pattern::new(rooms).fits(room),
             Word::Disconnect { .. } => false,
         };
-        if self.control.any_since(since, is_taken) { Err(revoked()) } else { Ok(()) }
+        match self.control.any_since(since, is_taken) {
+            Some(false) => Ok(()),
+            Some(true) => Err(revoked()),
+            // No for now, and not for ever.
+            None => Err(unheard()),
+        }
     }
 
     /// Begins to listen, where the last one to listen has stopped.
@@ -249,6 +267,11 @@ async fn is_told(mailbox: &Mailbox) -> bool {
 /// What a client is told whose right to a room was taken.
 pub(crate) fn revoked() -> Denied {
     Denied::forbidden("the right to this room was taken away")
+}
+
+/// What one is told of whom it cannot be said now whether a word was about it.
+fn unheard() -> Denied {
+    Denied::unavailable("what was said to all nodes is not known here now; try again later")
 }
 
 #[cfg(all(test, not(tidings_loom)))]

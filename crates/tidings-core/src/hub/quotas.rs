@@ -117,6 +117,13 @@ impl Node {
         format!("{:x}.{serial:x}", self.id)
     }
 
+    /// Whether that is what a session is called. It is asked for each delivery of an event that is not for all, and makes no text.
+    pub(crate) fn is_session(&self, name: &str, serial: u32) -> bool {
+        name.split_once('.').is_some_and(|(node, session)| {
+            u64::from_str_radix(node, 16) == Ok(self.id) && u32::from_str_radix(session, 16) == Ok(serial)
+        })
+    }
+
     /// A session that had everything of a room has fallen off what the node holds of it.
     pub(crate) fn note_slow(&self, mailbox: &Mailbox, room: &Room) {
         let policy = room.rooms.slow_policy();

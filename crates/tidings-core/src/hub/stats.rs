@@ -2,6 +2,7 @@
 //! together is added together.
 
 use super::Hub;
+use crate::{CloseReason, notice::GapReason};
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -122,9 +123,9 @@ impl Hub {
 #[derive(Debug)]
 pub(crate) struct Counts {
     pub(crate) opened: AtomicU64,
-    pub(crate) closed: Tally<6>,
+    pub(crate) closed: Tally<{ CloseReason::ALL.len() }>,
     pub(crate) joins: Tally<4>,
-    pub(crate) gaps: Tally<4>,
+    pub(crate) gaps: Tally<{ GapReason::ALL.len() }>,
     pub(crate) refused: Tally<26>,
     pub(crate) direct: Count,
     pub(crate) pulled: Count,
@@ -135,7 +136,7 @@ pub(crate) struct Counts {
 /// Counts by name.
 #[derive(Debug)]
 pub(crate) struct Tally<const N: usize> {
-    /// The last one stands for all that are not among them.
+    /// The last one stands for all that are not among them, if there can be any.
     names: [&'static str; N],
     counts: [AtomicU64; N],
 }
@@ -179,9 +180,9 @@ impl Default for Counts {
     fn default() -> Self {
         Self {
             opened: AtomicU64::default(),
-            closed: Tally::new(["drain", "expired", "slow", "rate", "gone", OTHER]),
+            closed: Tally::new(CloseReason::ALL.map(CloseReason::word)),
             joins: Tally::new(["now", "start", "resumed", "missed"]),
-            gaps: Tally::new(["trimmed", "epoch", "slow", OTHER]),
+            gaps: Tally::new(GapReason::ALL.map(GapReason::word)),
             refused: Tally::new([
                 "bad_json",
                 "bad_command",

@@ -230,7 +230,7 @@ impl Subscription {
             return Next::Item(match given {
                 // The cursor has moved past it, as past what was given.
                 Given::Message(message)
-                    if message.event().is_kept_from(user, || node.session_name(mailbox.serial())) =>
+                    if message.event().is_kept_from(user, |name| node.is_session(name, mailbox.serial())) =>
                 {
                     continue;
                 }

@@ -183,7 +183,7 @@ async fn try_to_enter(
             return Err(Denied::forbidden("this room is another user's").into());
         }
         let hearing = timeout(node.limits.join_wait, node.hearing()).await;
-        since = Some(hearing.map_err(|_| JoinError::Unavailable)?);
+        since = hearing.map_err(|_| JoinError::Unavailable)?;
         node.ask("join", |gate| gate.join(who, &room)).await?;
     }
     let membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;

@@ -227,6 +227,41 @@ async fn a_gate_that_looked_before_a_user_was_disconnected_is_asked_again() {
     assert_eq!(*gate.asked.lock(), 2);
 }
 
+/// One thread, a gate that answers at once, and a word that is stored and not done yet.
+#[tokio::test]
+async fn who_comes_before_a_word_is_done_lets_it_be_done() {
+    struct Ann;
+    impl Gate for Ann {
+        fn connect<'a>(&'a self, _: &'a RequestHead) -> Decision<'a, Identity> {
+            Box::pin(std::future::ready(Ok(Identity::user("ann"))))
+        }
+    }
+    let hub = Hub::builder().gate(Ann).build();
+    let (head, ()) = http::Request::new(()).into_parts();
+    drop(enter(&hub, Identity::anonymous()));
+    let heard = hub.node.hearing().await;
+    hub.disconnect("ann", CloseReason::Revoked).await.unwrap();
+    assert_eq!(hub.node.control.mark(), heard, "it is not done yet");
+    assert_eq!(hub.connect(&head).await.unwrap().name(), Some("ann"));
+    assert_ne!(hub.node.control.mark(), heard);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_cannot_be_said_what_was_said_it_is_no_for_now_and_not_for_ever() {
+    let hub = hub();
+    drop(enter(&hub, Identity::anonymous()));
+    let heard = hub.node.hearing().await.expect("a place");
+    let foreign = Position { epoch: heard.epoch ^ 1, ..heard };
+    let ann = Identity::user("ann");
+    let no = hub.node.holds_since(foreign, &ann, &room("r"));
+    assert!(matches!(no, Err(Denied::Unavailable(_))), "{no:?}");
+    hub.node.control.move_to(foreign);
+    let no = hub.node.admit(async || Ok(ann.clone())).await;
+    assert!(matches!(no, Err(Denied::Unavailable(_))), "{no:?}");
+    hub.node.control.move_to(heard);
+    assert_eq!(hub.node.admit(async || Ok(ann.clone())).await.unwrap().name(), Some("ann"));
+}
+
 #[tokio::test]
 async fn a_ticket_from_before_a_user_was_disconnected_is_good_for_nothing() {
     let hub = hub();

@@ -77,7 +77,7 @@ impl NatsBroker {
         servers: Vec<ServerAddr>,
         options: ConnectOptions,
     ) -> Result<Self, BuildError> {
-        let Builder { url: _, replicas, storage, timeout, .. } = builder;
+        let Builder { url: _, replicas, storage, timeout, domain, .. } = builder;
         let events = Events::default();
         let heard = events.clone();
         let options = options
@@ -98,8 +98,11 @@ impl NatsBroker {
             .timeout(timeout)
             .ack_timeout(timeout)
             .max_ack_inflight(IN_FLIGHT / OVERHEAD)
-            .backpressure_on_inflight(true)
-            .build(client.clone());
+            .backpressure_on_inflight(true);
+        let context = match domain {
+            Some(domain) => context.domain(domain).build(client.clone()),
+            None => context.build(client.clone()),
+        };
         let watches = Arc::<Watches>::default();
         let inner = Arc::new(Inner {
             client,

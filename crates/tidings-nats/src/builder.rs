@@ -23,6 +23,7 @@ pub struct Builder {
     pub(crate) url: String,
     pub(crate) prefix: String,
     pub(crate) partitions: u32,
+    pub(crate) domain: Option<String>,
     pub(crate) replicas: usize,
     pub(crate) storage: Storage,
     pub(crate) timeout: Duration,
@@ -63,6 +64,9 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The domain is not one part of a subject.
+    #[error("the domain {0:?} is not of letters, digits, - and _")]
+    Domain(String),
     /// There is no tokio runtime.
     #[error("a broker is built within a tokio runtime")]
     NoRuntime,
@@ -74,6 +78,7 @@ impl Builder {
             url: url.to_owned(),
             prefix: "td".to_owned(),
             partitions: 1,
+            domain: None,
             replicas: 1,
             storage: Storage::File,
             timeout: Duration::from_secs(2),
@@ -94,6 +99,14 @@ impl Builder {
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = partitions;
+        self
+    }
+
+    /// The JetStream domain whose streams they are (the one of the server that is reached): a leaf node that keeps no
+    /// streams itself passes on what is asked of a domain that is named.
+    #[must_use]
+    pub fn domain(mut self, domain: &str) -> Self {
+        self.domain = Some(domain.to_owned());
         self
     }
 
@@ -143,6 +156,9 @@ impl Builder {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if !(1..=32).contains(&self.prefix.len()) || !self.prefix.bytes().all(fits) {
             return Err(BuildError::Prefix(self.prefix));
+        }
+        if let Some(domain) = self.domain.as_ref().filter(|name| !name.bytes().all(fits) || name.is_empty()) {
+            return Err(BuildError::Domain(domain.clone()));
         }
         let range = |what, range, value| Err(BuildError::Range { what, range, value });
         if !(1..=256).contains(&self.partitions) {
@@ -215,6 +231,7 @@ mod tests {
         assert!(fault(|b| b.prefix("a.b")).contains("a.b"));
         assert!(fault(|b| b.prefix("")).contains("prefix"));
         assert!(fault(|b| b.partitions(0)).contains("1 to 256"));
+        assert!(fault(|b| b.domain("a.b")).contains("a.b"));
         assert!(fault(|b| b.replicas(7)).contains("1 to 5"));
         let error = Builder::new("http://me:secret@h:1").build().unwrap_err().to_string();
         assert!(error.contains("http://h:1") && !error.contains("secret"), "{error}");

@@ -86,15 +86,26 @@ async fn measure() {
         show(&format!("the broker, {rooms} rooms, {under_way} under way"), rate);
     }
     show("the broker, each event with a key", publish(&broker, 1_000, 1_024, true).await);
-    let listener = connect();
-    let count = Arc::new(Count::default());
-    let sink = Arc::downgrade(&count);
-    listener.attach(sink);
-    for at in 0..1_000 {
-        listener.watch(&room(at), keeps()).await.expect("watched");
+    // What one node more costs the server, for each event that it hears.
+    let mut nodes = Vec::new();
+    for many in [1, 4, 16] {
+        while nodes.len() < many {
+            let (node, count) = (connect(), Arc::new(Count::default()));
+            let sink = Arc::downgrade(&count);
+            node.attach(sink);
+            for at in 0..100 {
+                node.watch(&room(at), keeps()).await.expect("watched");
+            }
+            nodes.push((node, count));
+        }
+        let heard = || nodes.iter().map(|(_, count)| count.0.load(Relaxed)).sum::<usize>();
+        let before = heard();
+        show(
+            &format!("the broker, and {many} nodes that hear all"),
+            publish(&broker, 100, 1_024, false).await,
+        );
+        println!("of which they have heard {}", heard() - before);
     }
-    show("the broker, and a node that hears all", publish(&broker, 1_000, 1_024, false).await);
-    println!("of which it has heard {}", count.0.load(Relaxed));
 }
 
 /// Commands or events a second, and the microseconds of a core that each costs.

@@ -93,6 +93,19 @@ async fn main() -> Result<()> {
         let [ours, servers] = [0, 1].map(|of| median(rounds, |round| round.cpu[of]));
         println!("| {name} | {rate:.0} ({least:.0}) | {:.2} | {ours:.1} | {servers:.1} |", rate / raw);
     }
+    println!(
+        "\n| nodes that hear all | publishes a second | CPU us each | of the server |\n|---|---|---|---|"
+    );
+    let mut nodes_hearing = Vec::new();
+    for many in [1, 4, 16] {
+        while nodes_hearing.len() < many {
+            nodes_hearing.push(Hearing::new(&options, &server, rooms).await?);
+        }
+        let Round { rate, cpu: [ours, servers] } =
+            measure(&server, through_broker(&options, &*nats, rooms)).await?;
+        println!("| {many} | {rate:.0} | {ours:.1} | {servers:.1} |");
+    }
+    drop(nodes_hearing);
     println!("\n| events a second | median ms | p99 ms | most ms |\n|---|---|---|---|");
     for rate in [100, 1_000, 10_000] {
         let mut times = latencies(&options, &nodes, rate).await?;
@@ -110,6 +123,27 @@ async fn broker(options: &Options, server: &NatsServer) -> Result<Arc<NatsBroker
     };
     let broker = NatsBroker::builder(&server.url()).storage(storage).build()?;
     Ok(Arc::new(tidings_bench::ready(broker).await?))
+}
+
+/// A node with a subscriber in each room.
+struct Hearing(Vec<tokio::task::JoinHandle<()>>);
+
+impl Hearing {
+    async fn new(options: &Options, server: &NatsServer, rooms: Rooms) -> Result<Self> {
+        let hub = node(broker(options, server).await?, rooms);
+        let mut hearing = Self(Vec::new());
+        for n in 0..options.rooms {
+            let mut subscription = hub.subscribe(format!("room {n}"), From::Now).await?;
+            hearing.0.push(tokio::spawn(async move { while subscription.next().await.is_some() {} }));
+        }
+        Ok(hearing)
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.0.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }
 
 fn node(broker: Arc<dyn Broker>, rooms: Rooms) -> Hub {

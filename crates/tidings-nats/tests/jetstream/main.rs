@@ -5,6 +5,7 @@ mod contract;
 mod control;
 mod faults;
 mod hubs;
+mod leaf;
 mod recreated;
 mod server;
 mod sink;

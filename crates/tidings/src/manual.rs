@@ -12,5 +12,8 @@ pub mod operations {}
 #[doc = include_str!("manual/proxies.md")]
 pub mod proxies {}
 
+#[doc = include_str!("manual/scaling.md")]
+pub mod scaling {}
+
 #[doc = include_str!("manual/security.md")]
 pub mod security {}

@@ -1,5 +1,6 @@
 //! Who a session belongs to.
 
+use crate::Position;
 use std::{any::Any, fmt, sync::Arc, time::SystemTime};
 
 /// Who a session belongs to: a user name, until when that is so, and whatever the gate wants to remember. Cheap to clone.
@@ -15,6 +16,8 @@ struct Known {
     claims: Option<Arc<dyn Any + Send + Sync>>,
     expiry: Option<SystemTime>,
     stranger: bool,
+    /// Where in the words to all nodes its node stood when the gate was asked.
+    since: Option<Position>,
 }
 
 impl Identity {
@@ -69,6 +72,18 @@ impl Identity {
     /// Until when it holds, if not for ever.
     pub fn expiry(&self) -> Option<SystemTime> {
         self.known.as_ref()?.expiry
+    }
+
+    /// Says where in the words to all nodes its node stood before the gate was asked: what is said to end its user's sessions after
+    /// that holds for this one, wherever it has got to.
+    #[must_use]
+    pub(crate) fn with_since(mut self, since: Position) -> Self {
+        self.known_mut().since = Some(since);
+        self
+    }
+
+    pub(crate) fn since(&self) -> Option<Position> {
+        self.known.as_ref()?.since
     }
 
     fn known_mut(&mut self) -> &mut Known {

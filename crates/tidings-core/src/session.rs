@@ -352,12 +352,16 @@ impl Session {
     fn leave_revoked(&mut self) {
         for rooms in self.node.take_revoked(self.key) {
             for room in self.subscriptions.matching(Pattern::new(&rooms)) {
-                self.subscriptions.remove_room(&room);
                 self.revoked = true;
-                let denied = revoked();
-                self.agenda.say(Notice::Refused { room, code: denied.code(), message: denied.to_string() });
+                self.leave(room, &revoked());
             }
         }
+    }
+
+    /// Leaves a room that is not open to it any more, and tells the client.
+    fn leave(&mut self, room: RoomName, denied: &Denied) {
+        self.subscriptions.remove_room(&room);
+        self.agenda.say(Notice::Refused { room, code: denied.code(), message: denied.to_string() });
     }
 
     /// Takes in what came of the command that was under way.

@@ -14,11 +14,15 @@ impl Node {
         self.guard(what, self.limits.gate_wait, async { question(&*self.gate).await }).await
     }
 
-    /// An identity that the gate has given, if it has not expired.
+    /// An identity that the gate has given, if it has not expired, and its user's sessions were not ended since.
     pub(crate) fn still(&self, who: Identity) -> Result<Identity, Denied> {
-        match self.time_left(&who) {
-            Some(Duration::ZERO) => Err(Denied::unauthorized("the credentials have expired")),
-            _ => Ok(who),
+        if self.time_left(&who) == Some(Duration::ZERO) {
+            return Err(Denied::unauthorized("the credentials have expired"));
+        }
+        match self.ended_since(&who) {
+            Ok(None) => Ok(who),
+            Ok(Some(_)) => Err(Denied::unauthorized("the sessions of this user were ended")),
+            Err(unheard) => Err(unheard),
         }
     }
 

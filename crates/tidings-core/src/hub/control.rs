@@ -114,14 +114,23 @@ impl Control {
         }
     }
 
-    /// Whether a word that came after `since` is one that `is`; none if that cannot be said any more, for the place has fallen
-    /// behind what the node holds, or the words begin anew.
-    fn any_since(&self, since: Position, is: impl Fn(&Word) -> bool) -> Option<bool> {
+    /// What `find` makes of the first word after `since` of which it makes anything.
+    ///
+    /// # Errors
+    /// If that cannot be said any more, for the place has fallen behind what the node holds, or the words begin anew.
+    fn find_since<T>(&self, since: Position, find: impl Fn(Word) -> Option<T>) -> Result<Option<T>, Denied> {
         self.room.with_ring(|ring| match ring.locate(since) {
             Place::At(at) => {
-                Some(ring.messages(at).any(|message| message.event().parse().is_ok_and(|word| is(&word))))
+                for message in ring.messages(at) {
+                    // What is not understood may have been about anybody.
+                    let word = message.event().parse().map_err(|_| unheard())?;
+                    if let Some(found) = find(word) {
+                        return Ok(Some(found));
+                    }
+                }
+                Ok(None)
             }
-            Place::Older | Place::Newer | Place::Foreign => None,
+            Place::Older | Place::Newer | Place::Foreign => Err(unheard()),
         })
     }
 }
@@ -147,9 +156,9 @@ impl Node {
         loop {
             let since = self.control.mark();
             let who = ask().await?;
-            let (Some(since), Some(name)) = (since, who.name()) else { return Ok(who) };
-            let is_ended = |word: &Word| matches!(word, Word::Disconnect { user, .. } if user == name);
-            if self.control.any_since(since, is_ended) == Some(false) {
+            let (Some(since), Some(_)) = (since, who.name()) else { return Ok(who) };
+            let who = who.with_since(since);
+            if let Ok(None) = self.ended_since(&who) {
                 return Ok(who);
             }
             // Before the word is done there is nothing to be learnt, and who listens needs its turn.
@@ -160,6 +169,19 @@ impl Node {
         }
     }
 
+    /// With which reason the sessions of an identity's user were ended since the gate was asked, if they were: before it has a
+    /// session, it is none of those that hear so.
+    ///
+    /// # Errors
+    /// If that cannot be said.
+    pub(super) fn ended_since(&self, who: &Identity) -> Result<Option<CloseReason>, Denied> {
+        let (Some(since), Some(name)) = (who.since(), who.name()) else { return Ok(None) };
+        self.control.find_since(since, |word| match word {
+            Word::Disconnect { user, reason } if user == name => Some(reason),
+            Word::Disconnect { .. } | Word::Revoke { .. } => None,
+        })
+    }
+
     /// Where in the words to all the node stands, once it hears them: nobody is let into a room before.
     pub(crate) async fn hearing(&self) -> Option<Position> {
         self.control.until(|mark| mark.is_some()).await
@@ -168,16 +190,11 @@ impl Node {
     /// Fails if the right to a room was taken from a user since the node stood at a place, or if that cannot be said.
     pub(crate) fn holds_since(&self, since: Position, who: &Identity, room: &RoomName) -> Result<(), Denied> {
         let Some(name) = who.name() else { return Ok(()) };
-        let is_taken = |word: &Word| match word {
-            Word::Revoke { user, rooms } => user == name && Pattern::new(rooms).fits(room),
-            Word::Disconnect { .. } => false,
-        };
-        match self.control.any_since(since, is_taken) {
-            Some(false) => Ok(()),
-            Some(true) => Err(revoked()),
-            // No for now, and not for ever.
-            None => Err(unheard()),
-        }
+        let taken = self.control.find_since(since, |word| match word {
+            Word::Revoke { user, rooms } if user == name && Pattern::new(&rooms).fits(room) => Some(revoked()),
+            Word::Revoke { .. } | Word::Disconnect { .. } => None,
+        });
+        taken?.map_or(Ok(()), Err)
     }
 
     /// Begins to listen, where the last one to listen has stopped.
@@ -269,7 +286,7 @@ pub(crate) fn revoked() -> Denied {
     Denied::forbidden("the right to this room was taken away")
 }
 
-/// What one is told of whom it cannot be said now whether a word was about it.
+/// What one is told of whom it cannot be said now whether a word was about it: no for now, and not for ever.
 fn unheard() -> Denied {
     Denied::unavailable("what was said to all nodes is not known here now; try again later")
 }

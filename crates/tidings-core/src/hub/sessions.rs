@@ -252,11 +252,26 @@ impl Node {
             Err(crowded) => self.counts.refused.add(crowded.code()),
         }
         match enrolled {
-            Ok(session) => self.set_expiry(session, who),
+            Ok(session) => {
+                self.set_expiry(session, who);
+                self.end_if_late(session, who);
+            }
             Err(Crowded::Draining) => {}
             Err(crowded) => self.quotas.note_crowded(crowded, address),
         }
         enrolled
+    }
+
+    /// Ends a session whose user's were ended after the gate was asked, and before it was one of them.
+    fn end_if_late(&self, session: usize, who: Option<&Identity>) {
+        let reason = match who.map(|who| self.ended_since(who)) {
+            None | Some(Ok(None)) => return,
+            Some(Ok(Some(reason))) => reason,
+            // It comes back, and the gate is asked again.
+            Some(Err(_)) => CloseReason::Drain,
+        };
+        let mailbox = self.sessions.lock().all.get(session).map(|enrolled| Arc::clone(&enrolled.mailbox));
+        mailbox.into_iter().for_each(|mailbox| mailbox.close(reason));
     }
 
     /// A session is another identity's from now on, which has another name only if the one before had none.
@@ -267,6 +282,7 @@ impl Node {
         if let (None, Some(user)) = (before.name(), who.name()) {
             let given = self.sessions.lock().give_to(user, session, &self.limits);
             given.inspect_err(|crowded| self.quotas.note_crowded(*crowded, None))?;
+            self.end_if_late(session, Some(who));
         }
         self.set_expiry(session, Some(who));
         Ok(())

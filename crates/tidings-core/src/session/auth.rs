@@ -32,10 +32,7 @@ impl Session {
             let (code, message) = (crowded.code(), crowded.to_string());
             return self.agenda.say(Notice::Error { reference, code, message });
         }
-        for (room, denied) in closed {
-            self.subscriptions.remove_room(&room);
-            self.agenda.say(Notice::Refused { room, code: denied.code(), message: denied.to_string() });
-        }
+        closed.into_iter().for_each(|(room, denied)| self.leave(room, &denied));
         self.agenda.say(renewed(&self.node, &who, reference));
         self.identity = Some(who);
     }

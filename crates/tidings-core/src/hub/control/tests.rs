@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Broker, Gate, Hub, MemoryBroker, Notice, Session, gate,
+    Broker, Command, Gate, Hub, MemoryBroker, Notice, Session, gate,
     gate::{Decision, RequestHead},
     session::Item,
 };
@@ -272,6 +272,51 @@ async fn a_ticket_from_before_a_user_was_disconnected_is_good_for_nothing() {
     assert!(hub.redeem(&tickets[0]).is_err());
     assert_eq!(hub.redeem(&tickets[1]).unwrap().name(), Some("bob"));
     assert!(hub.redeem(&hub.ticket(Identity::user("ann"), None).unwrap()).is_ok());
+}
+
+/// Whoever the gate has let in is not yet one of those that hear of their end.
+#[tokio::test]
+async fn who_was_let_in_before_a_user_was_disconnected_gets_no_further() {
+    let gate = Slow::new();
+    gate.may.add_permits(10);
+    let hub = Hub::builder().gate(gate).build();
+    let (head, ()) = http::Request::new(()).into_parts();
+    drop(enter(&hub, Identity::anonymous()));
+    let heard = hub.node.hearing().await;
+    let ann = hub.connect(&head).await.unwrap();
+    let ping = || Command::Ping { reference: None };
+    assert!(matches!(hub.perform(ann.clone(), None, ping()).await, Notice::Pong { .. }));
+    hub.disconnect("bob", CloseReason::Revoked).await.unwrap();
+    hub.node.control.until(|mark| mark != heard).await;
+    assert!(is_live(&mut enter(&hub, ann.clone())), "it was another user");
+
+    hub.disconnect("ann", CloseReason::Revoked).await.unwrap();
+    // Before the word is done, and after.
+    for _ in 0..2 {
+        assert_eq!(end(&mut enter(&hub, ann.clone())).await, CloseReason::Revoked);
+        let ticket = hub.ticket(ann.clone(), None).unwrap();
+        assert!(matches!(hub.redeem(&ticket), Err(Denied::Unauthorized(_))));
+        let said = hub.perform(ann.clone(), None, ping()).await;
+        assert!(matches!(said, Notice::Error { code: "unauthorized", .. }), "{said:?}");
+        settle().await;
+    }
+    let again = hub.connect(&head).await.unwrap();
+    assert!(is_live(&mut enter(&hub, again)), "whoever comes after it is not meant");
+}
+
+#[tokio::test]
+async fn who_was_let_in_before_a_word_that_is_not_understood_comes_back() {
+    let gate = Slow::new();
+    gate.may.add_permits(1);
+    let hub = Hub::builder().gate(gate).build();
+    let (head, ()) = http::Request::new(()).into_parts();
+    drop(enter(&hub, Identity::anonymous()));
+    hub.node.hearing().await;
+    let ann = hub.connect(&head).await.unwrap();
+    let event = Event::from_json("word", r#"{"do":"something","later":"than this"}"#).unwrap();
+    let room = RoomName::control();
+    hub.node.broker.publish(Publish { room, event, key: None, rooms: Rooms::default() }).await.unwrap();
+    assert_eq!(end(&mut enter(&hub, ann)).await, CloseReason::Drain);
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use std::fmt;
 /// Which web pages may use the service: those of its own origin, and those that are named.
 ///
 /// Browsers send the origin of the page with WebSocket handshakes, with requests to other origins and with
-/// `POST`; no other client has one, so its absence says nothing and is allowed. Origins are compared by scheme,
-/// host and effective port (RFC 6454 §4), never as text. Of its own origin the service knows only host and port, for
+/// `POST`; no other client has one, so its absence says nothing and is allowed, unless the browser says that the request is one of
+/// another site's page (`Sec-Fetch-Site`), as an image's or a script's is. Origins are compared by scheme, host and effective port (RFC 6454 §4), never as text. Of its own origin the service knows only host and port, for
 /// a proxy may have taken off the TLS; where plain HTTP is not to be trusted, let the proxy redirect it.
 ///
 /// A proxy may also put a `Host` of its own in place of the one that the page asked for, as nginx does unless told
@@ -76,7 +76,10 @@ impl Origins {
     /// Why not, for the log.
     pub(crate) fn check(&self, head: &Parts) -> Result<(), String> {
         let mut origins = head.headers.get_all(ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(()) };
+        let Some(origin) = origins.next() else {
+            let refused = !self.any && is_part_of_another_sites_page(&head.headers);
+            return if refused { Err("it is a part of another site's page".to_owned()) } else { Ok(()) };
+        };
         if origins.next().is_some() {
             return Err("it names several origins".to_owned());
         }
@@ -175,6 +178,14 @@ impl Named {
 fn browser_vouches(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
     sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none()
+}
+
+/// Whether the browser says that another site's page has asked without showing its origin, and for a part of itself: an image, say.
+/// The page gets to see nothing of it, but it would be asked for with the user's cookies and count as the user's.
+fn is_part_of_another_sites_page(headers: &HeaderMap) -> bool {
+    let is = |name, values: &[&str]| headers.get_all(name).iter().any(|value| values.iter().any(|is| value == is));
+    // Whoever follows a link looks at it alone.
+    is("sec-fetch-site", &["cross-site", "same-site"]) && !is("sec-fetch-mode", &["navigate"])
 }
 
 fn default_port(scheme: &str) -> Option<u16> {

@@ -95,6 +95,24 @@ async fn behind_a_proxy_that_sets_its_own_host_the_named_origins_hold_and_browse
     assert_eq!(statuses(&server, &[host, own, "forwarded: host=own.example"]).await, REFUSED);
 }
 
+/// Images, scripts and requests whose answer nobody may see come with cookies and without an origin.
+#[tokio::test]
+async fn a_part_of_another_sites_page_is_refused_although_it_names_no_origin() {
+    let server = server(Origins::same().allow("https://a.example").expect("an origin")).await;
+    for site in ["cross-site", "same-site"] {
+        let site = format!("sec-fetch-site: {site}");
+        assert_eq!(statuses(&server, &[&site]).await, REFUSED, "{site}");
+        assert_eq!(statuses(&server, &[&site, "sec-fetch-mode: no-cors"]).await, REFUSED, "{site}");
+        // A link that was followed, and a page that shows who it is.
+        assert_eq!(statuses(&server, &[&site, "sec-fetch-mode: navigate"]).await, GOOD, "{site}");
+        assert_eq!(statuses(&server, &[&site, "origin: https://a.example"]).await, GOOD, "{site}");
+    }
+    for site in ["same-origin", "none"] {
+        assert_eq!(statuses(&server, &[&format!("sec-fetch-site: {site}")]).await, GOOD, "{site}");
+    }
+    assert_eq!(statuses(&self::server(Origins::any()).await, &["sec-fetch-site: cross-site"]).await, GOOD);
+}
+
 #[tokio::test]
 async fn pages_without_an_origin_are_let_in_only_if_that_is_said() {
     let server = server(Origins::same().allow("null").expect("an origin")).await;

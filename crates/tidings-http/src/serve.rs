@@ -251,6 +251,8 @@ async fn serve_http2(stream: TcpStream, peer: Peer, service: Service, phase: wat
         .max_header_list_size(HEADER_BYTES as u32)
         .max_concurrent_streams(H2_STREAMS)
         .max_send_buf_size(H2_BUFFER)
+        .initial_stream_window_size(H2_WINDOW)
+        .initial_connection_window_size(2 * H2_WINDOW)
         // WebSockets as streams of a connection (RFC 8441).
         .enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -391,6 +393,9 @@ const H2_PING: Duration = Duration::from_secs(20);
 const H2_STREAMS: u32 = 200;
 /// Bytes that wait in a stream whose peer takes nothing.
 const H2_BUFFER: usize = 64 << 10;
+/// Bytes of a request's body that come before anybody reads them; all requests of a connection have twice that. hyper would
+/// hold a mebibyte for each connection with a poll that waits.
+const H2_WINDOW: u32 = 64 << 10;
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PEEK_PAUSE: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,7 +1,20 @@
 //! As many sessions and connections as there may be, and no more: for all, for an address, for a user.
 
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{body::Frame, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tidings::{Denied, Event, Gate, Hub, Identity, Limits, Proxies, Rate, Rooms, Service, gate};
 use tidings_testkit::{
     Client, Kind, Server,
@@ -319,4 +332,43 @@ async fn a_stream_that_is_pulled_and_takes_nothing_gives_its_session_up() {
     assert!(server.hub().stats().slow >= 1);
     server.publish("b", 1).await;
     assert_eq!(healthy.number().await, 1);
+}
+
+/// A poll that waits reads no body, and neither does a gate that takes its time.
+#[tokio::test]
+async fn of_a_body_that_nobody_reads_an_http2_client_keeps_all_but_a_little() {
+    const CHUNK: usize = 8 << 10;
+    const ASKED_FOR: usize = 64 << 10;
+    let server = Server::start().await;
+    let target = format!("http://{}/realtime/poll?room=a", server.address());
+    let cursor = server.publish("a", 1).await;
+    let stream = TcpStream::connect(server.address()).await.expect("connected");
+    let (mut asker, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let sending = Arc::clone(&sent);
+    let endless = stream::repeat_with(move || {
+        sending.fetch_add(CHUNK, Relaxed);
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; CHUNK])))
+    });
+    let waiting = http::Request::get(format!("{target}&cursor={cursor}&wait=60"));
+    let waiting = waiting.body(StreamBody::new(endless.boxed())).expect("a request");
+    let waiting = tokio::spawn(asker.send_request(waiting));
+    // Others on the same connection are answered meanwhile, until no more of it comes.
+    let mut before = usize::MAX;
+    while before != sent.load(Relaxed) {
+        before = sent.load(Relaxed);
+        for _ in 0..20 {
+            let body = StreamBody::new(stream::empty().boxed());
+            let request = http::Request::get(&target).body(body).expect("a request");
+            let answer = within(SOON, "an answer", asker.send_request(request)).await.expect("an answer");
+            assert_eq!(answer.status(), 200);
+            within(SOON, "a body", answer.into_body().collect()).await.expect("a body");
+        }
+    }
+    assert!((ASKED_FOR..=ASKED_FOR + CHUNK).contains(&before), "{before} bytes were sent");
+    server.publish("a", 2).await;
+    let answer = within(SOON, "the poll", waiting).await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status(), 200);
 }

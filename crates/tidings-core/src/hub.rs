@@ -194,7 +194,10 @@ impl Hub {
             // Those before it in one request may have taken their time.
             match node.still(who) {
                 Ok(who) => crate::session::perform(node, Some(who), None, command).await,
-                Err(denied) => denied.notice(command.reference()),
+                Err(denied) => {
+                    node.counts.refused.add(denied.code());
+                    denied.notice(command.reference())
+                }
             }
         }
     }
@@ -223,8 +226,9 @@ impl Hub {
     /// gives has expired.
     pub async fn connect(&self, head: &http::request::Parts) -> Result<Identity, Denied> {
         self.node.start_if_possible();
-        let who = self.node.admit(|| self.node.ask("connect", |gate| gate.connect(head))).await?;
-        self.node.still(who)
+        let who = self.node.admit(|| self.node.ask("connect", |gate| gate.connect(head))).await;
+        let who = who.and_then(|who| self.node.still(who));
+        who.inspect_err(|denied| self.note_refused(denied.code()))
     }
 
     /// For how long a [`ticket`](Self::ticket) is good.
@@ -245,7 +249,12 @@ impl Hub {
     /// # Errors
     /// If it is none, or was used, or is too old; and if the identity has expired meanwhile.
     pub fn redeem(&self, ticket: &str) -> Result<Identity, Denied> {
-        self.node.redeem(ticket)
+        self.node.redeem(ticket).inspect_err(|denied| self.note_refused(denied.code()))
+    }
+
+    /// Counts what was refused of a client's without asking the hub, by the code of the protocol: see [`Stats::refused`].
+    pub fn note_refused(&self, code: &str) {
+        self.node.counts.refused.add(code);
     }
 
     /// Somebody who says who it is by its first command, which is [`Command::Auth`], within [`Limits::auth_wait`]. Until then

@@ -129,7 +129,7 @@ impl Session {
             Command::Ping { reference } => self.agenda.say(Notice::Pong { reference }),
             command if self.identity.as_ref().is_some_and(Identity::is_stranger) => {
                 let denied = Denied::unauthorized("say who you are first, with \"auth\"");
-                self.agenda.say(denied.notice(command.reference()));
+                self.deny(command.reference(), &denied);
             }
             Command::Join { reference, room, from } => self.receive_join(reference, room, from),
             Command::Leave { reference, room } => {
@@ -358,6 +358,11 @@ impl Session {
         }
     }
 
+    fn deny(&mut self, reference: Option<u64>, denied: &Denied) {
+        self.node.counts.refused.add(denied.code());
+        self.agenda.say(denied.notice(reference));
+    }
+
     /// Leaves a room that is not open to it any more, and tells the client.
     fn leave(&mut self, room: RoomName, denied: &Denied) {
         self.subscriptions.remove_room(&room);
@@ -369,7 +374,7 @@ impl Session {
         match done {
             Done::Notice(notice) => self.agenda.say(notice),
             Done::Renewed { reference, result: Ok(renewed) } => self.take_in_identity(reference, renewed),
-            Done::Renewed { reference, result: Err(denied) } => self.agenda.say(denied.notice(reference)),
+            Done::Renewed { reference, result: Err(denied) } => self.deny(reference, &denied),
             Done::Entered { key, reference, result: Ok(entered) } => {
                 self.agenda.say(entered.joined().notice(reference));
                 self.admit(key, entered);
@@ -410,7 +415,9 @@ impl Session {
         }
         let max = self.node.limits.rooms;
         if self.subscriptions.len() >= max && self.identity.is_some() {
-            return Err(JoinError::TooManyRooms { max });
+            let error = JoinError::TooManyRooms { max };
+            self.node.counts.refused.add(error.code());
+            return Err(error);
         }
         Ok(self.subscriptions.reserve())
     }

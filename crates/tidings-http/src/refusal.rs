@@ -14,12 +14,18 @@ pub struct Refusal {
     code: &'static str,
     message: String,
     headers: Box<HeaderMap>,
+    /// The hub has counted it.
+    counted: bool,
 }
+
+/// The code of a refusal that nobody has counted yet, as an extension of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Uncounted(pub(crate) &'static str);
 
 impl Refusal {
     /// A refusal with a status of its own. The message goes to the client.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), headers: Box::default() }
+        Self { status, code, message: message.into(), headers: Box::default(), counted: false }
     }
 
     /// A refusal whose status follows from the code.
@@ -47,24 +53,36 @@ impl Refusal {
     }
 
     /// The answer.
-    pub fn into_response(self) -> Response<Body> {
-        let Self { status, code, message, headers } = self;
-        let error = Notice::Error { reference: None, code, message };
-        let mut response = json(status, error.to_json());
-        response.headers_mut().extend(*headers);
+    pub fn into_response(mut self) -> Response<Body> {
+        let message = std::mem::take(&mut self.message);
+        let error = Notice::Error { reference: None, code: self.code, message };
+        let mut response = json(self.status, error.to_json());
+        response.headers_mut().extend(std::mem::take(&mut *self.headers));
+        self.told_as(response)
+    }
+
+    /// The same in another form of the answer, for a client that could make nothing of this one.
+    pub fn told_as(self, mut response: Response<Body>) -> Response<Body> {
+        if !self.counted {
+            response.extensions_mut().insert(Uncounted(self.code));
+        }
         response
+    }
+
+    fn counted(self) -> Self {
+        Self { counted: true, ..self }
     }
 }
 
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
-        Self::of(denied.code(), denied.to_string())
+        Self::of(denied.code(), denied.to_string()).counted()
     }
 }
 
 impl From<Crowded> for Refusal {
     fn from(crowded: Crowded) -> Self {
-        let refusal = Self::of(crowded.code(), crowded.to_string());
+        let refusal = Self::of(crowded.code(), crowded.to_string()).counted();
         match crowded {
             // Another node may be there already.
             Crowded::Draining => refusal,
@@ -76,7 +94,7 @@ impl From<Crowded> for Refusal {
 
 impl From<JoinError> for Refusal {
     fn from(error: JoinError) -> Self {
-        Self::of(error.code(), error.to_string())
+        Self::of(error.code(), error.to_string()).counted()
     }
 }
 

@@ -58,7 +58,10 @@ async fn send(hub: Hub, head: &Parts, body: &mut RequestBody) -> Result<Response
     for command in Command::parse_many(&body, hub.limits().commands)? {
         replies.push(match command {
             Ok(command) => hub.perform(who.clone(), address, command).await,
-            Err(error) => error.into(),
+            Err(error) => {
+                hub.note_refused(error.code);
+                error.into()
+            }
         });
     }
     if lone && let [reply] = &replies[..] {

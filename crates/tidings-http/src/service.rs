@@ -2,7 +2,7 @@
 
 use crate::{
     Asset, Body, BoxError, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody, Traffic,
-    traffic::Counts,
+    refusal::Uncounted, traffic::Counts,
 };
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
@@ -138,6 +138,9 @@ impl Service {
         let version = head.version;
         let mut response = self.find_answer(head, body).await;
         self.shared.counts.answered(response.status());
+        if let Some(Uncounted(code)) = response.extensions_mut().remove() {
+            self.hub().note_refused(code);
+        }
         // A balancer that keeps connections is not to ask on this one again.
         if version < Version::HTTP_2 && self.hub().ready().is_err() {
             response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));

@@ -65,7 +65,7 @@ fn refuse(browser: bool, refusal: Refusal) -> Response<Body> {
         | StatusCode::TOO_MANY_REQUESTS
             if browser =>
         {
-            later()
+            refusal.told_as(later())
         }
         _ => refusal.into_response(),
     }

@@ -24,7 +24,7 @@
 //! | `tidings_published_total`, `tidings_publish_failures_total` | `class` | published here; what the broker did not take, or may not have taken |
 //! | `tidings_joins_total` | `from` | `now`, `start`, `resumed` at a cursor, `missed`: at a cursor with a gap behind it |
 //! | `tidings_gaps_total` | `reason` | gaps that were told |
-//! | `tidings_refusals_total` | `code` | sessions, joins and commands that were refused |
+//! | `tidings_refusals_total` | `code` | requests, sessions, joins and commands that were refused |
 //! | `tidings_slow_total` | | slow episodes |
 //! | `tidings_messages_total`, `tidings_writes_total` | `path` | messages delivered, and in how many writes: `direct` to sockets, or `pulled` by sessions |
 //! | `tidings_lag_seconds_bucket`, `…_sum`, `…_count` | `le` | from when a room has something new until all members are served |
@@ -123,7 +123,7 @@ fn describe() {
         ("tidings_publish_failures_total", "events that the broker did not take, or may not have taken"),
         ("tidings_joins_total", "joins, by where they began"),
         ("tidings_gaps_total", "gaps that were told"),
-        ("tidings_refusals_total", "sessions, joins and commands refused"),
+        ("tidings_refusals_total", "requests, sessions, joins and commands refused"),
         ("tidings_slow_total", "slow episodes"),
         ("tidings_messages_total", "messages delivered, each to each session"),
         ("tidings_writes_total", "writes that they went in"),

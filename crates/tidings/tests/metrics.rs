@@ -2,9 +2,13 @@
 #![cfg(feature = "metrics")]
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use std::time::{Duration, Instant};
-use tidings::{Event, From, Gate, Hub, Identity, Rooms, Service, gate};
-use tidings_testkit::{Client, Heard, Kind, Server, request, within};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use tidings::{Denied, Event, From, Gate, Hub, Identity, Limits, Proxies, Rate, Rooms, Service, gate};
+use tidings_testkit::{Client, Heard, Kind, RawSocket, Server, raw::masked, request, within};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -137,4 +141,114 @@ async fn there_are_as_many_series_whatever_clients_call_themselves_and_their_roo
     assert!(after.iter().all(|line| !line.contains("QxZ7")));
     assert_eq!(value(&after, "tidings_rooms{class=\"price:*\"}"), 20_000.0);
     drop((few, many));
+}
+
+/// Asked by the header `user`: who that is, or how the gate fails.
+struct Shown;
+
+impl Gate for Shown {
+    fn connect<'a>(&'a self, head: &'a gate::RequestHead) -> gate::Decision<'a, Identity> {
+        let user = head.headers.get("user").and_then(|user| user.to_str().ok()).map(str::to_owned);
+        Box::pin(async move {
+            match user.as_deref() {
+                Some("broken") => panic!("a gate's own fault"),
+                Some(user) => Ok(Identity::user(user)),
+                None => Err(Denied::unauthorized("who is it?")),
+            }
+        })
+    }
+
+    fn join<'a>(&'a self, _: &'a Identity, room: &'a tidings::RoomName) -> gate::Decision<'a> {
+        let own = room.as_str() == "own";
+        Box::pin(async move { if own { Err(Denied::invalid("our_own", "no")) } else { Ok(()) } })
+    }
+}
+
+const ALICE: &str = "user: alice";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_is_counted_once_by_its_code() {
+    let mut limits = Limits::default();
+    (limits.rooms, limits.user_sessions, limits.polls) = (2, 3, 0);
+    limits.address_requests = Rate::per_second(1);
+    let hub = Hub::builder().gate(Shown).limits(limits).build();
+    hub.on_call("fails", |_, (): ()| async { Err::<(), _>(tidings::CallError::new("not_today", "no")) });
+    let proxies = Proxies::x_forwarded_for().trust("127.0.0.0/8").expect("a network");
+    let server = Server::with_service(tidings::service(hub).proxies(proxies)).await;
+    let ask = async |method: &str, target: &str, headers: &[&str], body: &str| {
+        let target = format!("/realtime/{target}");
+        let answer = request(server.address(), method, &target, headers, body.to_owned()).await;
+        answer.expect("an answer").status
+    };
+    let mut expected = BTreeMap::new();
+    let mut expect = |code: &'static str| *expected.entry(code).or_insert(0) += 1;
+    for (method, target, headers, status, code) in [
+        ("GET", "nothing", &[ALICE][..], 404, "not_found"),
+        ("PUT", "send", &[ALICE], 405, "method"),
+        ("GET", "sse?room=a", &[], 401, "unauthorized"),
+        ("POST", "ticket", &[], 401, "unauthorized"),
+        ("GET", "sse?room=a&ticket=AAAAAAAAAAAAAAAAAAAAAA", &[ALICE], 401, "unauthorized"),
+        ("GET", "sse?room=a", &["user: broken"], 500, "internal"),
+        // Told to a browser by a stream that says when to come back.
+        ("GET", "sse?room=a", &["user: broken", "accept: text/event-stream"], 200, "internal"),
+        ("GET", "sse?room=a", &[ALICE, "origin: https://evil.example"], 403, "origin"),
+        ("GET", "sse?room=a&room=a", &[ALICE], 400, "bad_room"),
+        ("GET", "sse?room=a&from=x", &[ALICE], 400, "bad_cursor"),
+        ("GET", "sse?room=a&format=x", &[ALICE], 400, "bad_query"),
+        ("GET", "sse?room=a&room=b&room=c", &[ALICE], 400, "too_many_rooms"),
+        ("GET", "sse?room=~user:bob", &[ALICE], 403, "forbidden"),
+        ("GET", "sse?room=own", &[ALICE], 400, "other"),
+        ("GET", "poll?room=a", &[ALICE], 503, "busy"),
+        ("GET", "ws?room=a", &[ALICE], 426, "upgrade"),
+        ("POST", "send", &[ALICE, "content-encoding: gzip"], 415, "encoding"),
+    ] {
+        assert_eq!(ask(method, target, headers, "{}").await, status, "{method} {target} {headers:?}");
+        expect(code);
+    }
+    for (body, status, codes) in [
+        ("{", 400, &["bad_json"][..]),
+        (r#"{"type":"x"}"#, 400, &["bad_command"]),
+        (r#"[{"type":"x"},{"type":"call","method":"no"},{"type":"ping"}]"#, 200, &["bad_command", "unknown_method"]),
+        (r#"{"type":"call","method":"fails"}"#, 400, &["other"]),
+        (r#"{"type":"auth","token":"x"}"#, 401, &["unauthorized"]),
+        (r#"{"type":"join","room":"a"}"#, 400, &["no_stream"]),
+    ] {
+        assert_eq!(ask("POST", "send", &[ALICE], body).await, status, "{body}");
+        codes.iter().for_each(|code| expect(code));
+    }
+    // Of an address that asks too often, by what is no browser and by one.
+    for accept in ["accept: */*", "accept: text/event-stream"].repeat(10) {
+        let headers = [ALICE, "x-forwarded-for: 192.0.2.1", accept];
+        match ask("GET", "sse?room=a&from=x", &headers, "").await {
+            400 => expect("bad_cursor"),
+            429 => expect("rate"),
+            200 if accept.ends_with("event-stream") => expect("rate"),
+            other => panic!("{other}"),
+        }
+    }
+    // On WebSockets, until there are too many.
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        sockets.push(RawSocket::connect(server.address(), "/realtime/ws", &[ALICE]).await);
+    }
+    assert_eq!(ask("GET", "sse?room=a", &[ALICE], "").await, 429);
+    expect("too_many_sessions");
+    for (command, code) in [
+        (json!({"type": "join", "ref": 1, "room": "own"}), "other"),
+        (json!({"type": "join", "ref": 1, "room": "a"}), ""),
+        (json!({"type": "join", "ref": 1, "room": "b"}), ""),
+        (json!({"type": "join", "ref": 1, "room": "c"}), "too_many_rooms"),
+        (json!({"type": "auth", "ref": 1, "token": "x"}), "unauthorized"),
+        (json!({"type": "x", "ref": 1}), "bad_command"),
+    ] {
+        sockets[0].send(&masked(0x81, command.to_string().as_bytes())).await;
+        assert_eq!(sockets[0].json().await["type"] == "error", !code.is_empty(), "{command}");
+        if !code.is_empty() {
+            expect(code);
+        }
+    }
+    let refused = server.hub().stats().refused;
+    let counted: BTreeMap<_, _> = refused.into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counted, expected);
+    assert!(counted["rate"] > 10, "{counted:?}");
 }

@@ -243,23 +243,25 @@ impl Node {
     pub(crate) fn enroll(&self, mailbox: Arc<Mailbox>, who: Option<&Identity>) -> Result<usize, Crowded> {
         let (address, serial, transport) = (mailbox.address(), mailbox.serial(), mailbox.transport().name());
         let enrolled = self.sessions.lock().enroll(mailbox, who, &self.limits);
-        match &enrolled {
-            Ok(_) => {
+        match enrolled {
+            Ok(session) => {
                 self.counts.opened.fetch_add(1, Relaxed);
                 let address = address.map(tracing::field::display);
                 tracing::debug!(session = serial, transport, address, "a session begins");
-            }
-            Err(crowded) => self.counts.refused.add(crowded.code()),
-        }
-        match enrolled {
-            Ok(session) => {
                 self.set_expiry(session, who);
                 self.end_if_late(session, who);
             }
-            Err(Crowded::Draining) => {}
-            Err(crowded) => self.quotas.note_crowded(crowded, address),
+            Err(crowded) => self.note_crowded(crowded, address),
         }
         enrolled
+    }
+
+    /// Counts one who was given no session, and tells the log of it, unless it is the node's end.
+    pub(super) fn note_crowded(&self, crowded: Crowded, address: Option<Address>) {
+        self.counts.refused.add(crowded.code());
+        if crowded != Crowded::Draining {
+            self.quotas.note_crowded(crowded, address);
+        }
     }
 
     /// Ends a session whose user's were ended after the gate was asked, and before it was one of them.
@@ -281,7 +283,7 @@ impl Node {
     pub(crate) fn renew(&self, session: usize, before: &Identity, who: &Identity) -> Result<(), Crowded> {
         if let (None, Some(user)) = (before.name(), who.name()) {
             let given = self.sessions.lock().give_to(user, session, &self.limits);
-            given.inspect_err(|crowded| self.quotas.note_crowded(*crowded, None))?;
+            given.inspect_err(|crowded| self.note_crowded(*crowded, None))?;
             self.end_if_late(session, Some(who));
         }
         self.set_expiry(session, Some(who));

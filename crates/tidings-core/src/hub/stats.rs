@@ -29,7 +29,8 @@ pub struct Stats {
     pub joins: BTreeMap<&'static str, u64>,
     /// Gaps that were told, by reason.
     pub gaps: BTreeMap<&'static str, u64>,
-    /// Sessions, joins and commands that were refused, by the code of the protocol; the application's own codes are `other`.
+    /// Requests, sessions, joins and commands that were refused, each once, by the code of the protocol; the application's own
+    /// codes are `other`.
     pub refused: BTreeMap<&'static str, u64>,
     /// Slow episodes so far: how often a session that had everything of a room has fallen off what the node holds of it, or
     /// a client was given up that took nothing.
@@ -126,7 +127,7 @@ pub(crate) struct Counts {
     pub(crate) closed: Tally<{ CloseReason::ALL.len() }>,
     pub(crate) joins: Tally<4>,
     pub(crate) gaps: Tally<{ GapReason::ALL.len() }>,
-    pub(crate) refused: Tally<26>,
+    pub(crate) refused: Tally<31>,
     pub(crate) direct: Count,
     pub(crate) pulled: Count,
     lag: [AtomicU64; Lag::BOUNDS.len() + 1],
@@ -196,6 +197,11 @@ impl Default for Counts {
                 "too_many",
                 "too_many_rooms",
                 "no_stream",
+                "handshake",
+                "protocol",
+                "upgrade",
+                "method",
+                "origin",
                 "unauthorized",
                 "forbidden",
                 "not_found",

@@ -1,5 +1,6 @@
-//! Whatever comes in, nothing breaks and nothing stays: no panic, no answer that says that the server is at fault, and
-//! afterwards as many sessions, rooms, descriptors and bytes as before.
+//! Whatever comes in, nothing breaks and nothing stays: no panic, no answer that says that the server is at fault (5xx), and
+//! afterwards as many sessions, rooms, descriptors and bytes as before. A server that has no place for anybody any more says so
+//! (503), and is attacked by itself.
 //!
 //! `TIDINGS_ABUSE` is how many inputs there are, `TIDINGS_SEED` which; `cargo xtask abuse` sets both.
 
@@ -27,9 +28,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const INPUTS: usize = 8_000;
 /// Attackers at once.
 const ATTACKERS: usize = 24;
-/// So few that they are reached.
+/// Where the server is full: so few sessions that they are reached.
 const SESSIONS: usize = 12;
 const ROOMS: usize = 100;
+const POLLS: usize = 4;
+/// So few bytes that they are sent.
 const MESSAGE: usize = 16 << 10;
 /// What the runtime, the system's caches and the maps of the server may differ by.
 const MARGIN: usize = 512 << 10;
@@ -40,13 +43,14 @@ const SOON: Duration = Duration::from_secs(30);
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-fn server_limits() -> Limits {
+/// What bounds one client is reached; what bounds all of them is, where the server is to be full.
+fn server_limits(full: bool) -> Limits {
     let mut limits = Limits::default();
-    limits.sessions = SESSIONS;
-    limits.node_rooms = ROOMS;
+    if full {
+        (limits.sessions, limits.node_rooms, limits.polls) = (SESSIONS, ROOMS, POLLS);
+    }
     limits.message = MESSAGE;
     limits.rooms = 8;
-    limits.polls = 4;
     limits.address_sessions = 2;
     limits.address_requests = Rate::per_second(20).burst(20);
     limits.session_commands = Rate::per_second(200).burst(150);
@@ -63,24 +67,27 @@ fn whatever_comes_in_nothing_breaks_and_nothing_stays() {
         said(panic);
     }));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(abuse());
+    let inputs = std::env::var("TIDINGS_ABUSE").ok().and_then(|count| count.parse().ok()).unwrap_or(INPUTS);
+    runtime.expect("a runtime").block_on(async {
+        let mut random = Random::new();
+        abuse(&mut random, inputs, false).await;
+        abuse(&mut random, (inputs / 10).max(INPUTS / 2), true).await;
+    });
 }
 
-async fn abuse() {
-    let inputs = std::env::var("TIDINGS_ABUSE").ok().and_then(|count| count.parse().ok()).unwrap_or(INPUTS);
-    let mut random = Random::new();
+async fn abuse(random: &mut Random, inputs: usize, full: bool) {
     // Their history goes soon, for what a room keeps is no leak.
     let rooms = Rooms::log(4, Duration::from_millis(200));
     let broker = Arc::new(MemoryBroker::new());
-    let hub = Hub::builder().gate(gate::open()).rooms("*", rooms).limits(server_limits());
+    let hub = Hub::builder().gate(gate::open()).rooms("*", rooms).limits(server_limits(full));
     let hub = hub.broker(Arc::clone(&broker) as _).build();
     let proxies = Proxies::x_forwarded_for().trust("127.0.0.0/8").expect("a network");
     let server = Server::with_service(tidings::service(hub).proxies(proxies)).await;
     // What is there once and for all comes to be: the buffers of threads, say.
-    run(&server, &mut random, (inputs / 10).max(2_000), false).await;
+    run(&server, random, (inputs / 10).max(2_000), full, false).await;
     let before = at_rest(&server, &broker).await;
     let begun = Instant::now();
-    let attack = run(&server, &mut random, inputs, true).await;
+    let attack = run(&server, random, inputs, full, true).await;
     let after = at_rest(&server, &broker).await;
     println!("{attack}; {:.1} s", begun.elapsed().as_secs_f32());
     println!("before: {before:?}, after: {after:?}");
@@ -95,8 +102,8 @@ async fn abuse() {
 }
 
 /// Sends so many inputs, by several attackers at once.
-async fn run(server: &Server, random: &mut Random, inputs: usize, tell: bool) -> Arc<Attack> {
-    let attack = Arc::new(Attack::new(server.address()));
+async fn run(server: &Server, random: &mut Random, inputs: usize, full: bool, tell: bool) -> Arc<Attack> {
+    let attack = Arc::new(Attack::new(server.address(), full));
     let mut attackers = JoinSet::new();
     for _ in 0..ATTACKERS {
         let (attack, seed) = (Arc::clone(&attack), random.below(u64::MAX));

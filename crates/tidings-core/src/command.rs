@@ -141,6 +141,18 @@ impl Command {
         }
     }
 
+    /// What it is called.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Leave { .. } => "leave",
+            Self::Publish { .. } => "publish",
+            Self::Call { .. } => "call",
+            Self::Auth { .. } => "auth",
+            Self::Ping { .. } => "ping",
+        }
+    }
+
     /// Reads one command from JSON text.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ use crate::{
     broker::{Broker, Publish},
     policy::Rules,
     sync::Mutex,
+    trace,
 };
 use std::{
     collections::HashMap,
@@ -44,6 +45,7 @@ use tokio::{
     task::JoinHandle,
     time::Instant,
 };
+use tracing::Instrument;
 
 /// The node: its rooms, its sessions and its broker. A handle; cloning it is cheap.
 ///
@@ -186,7 +188,8 @@ impl Hub {
     ) -> impl Future<Output = Notice> + Send + use<> {
         self.node.start_if_possible();
         let node = Arc::clone(&self.node);
-        async move {
+        let span = trace::command(command.name(), None);
+        let work = async move {
             if let Err(over) = node.quotas.ask(None, &who, address) {
                 node.counts.refused.add("rate");
                 return over.notice(command.reference());
@@ -199,7 +202,8 @@ impl Hub {
                     denied.notice(command.reference())
                 }
             }
-        }
+        };
+        work.instrument(span)
     }
 
     /// Counts a request of an address, and answers whether it has not made too many ([`Limits::address_requests`]).

@@ -42,6 +42,7 @@ mod session;
 mod subscribe;
 mod surplus;
 mod sync;
+mod trace;
 mod transport;
 mod wheel;
 

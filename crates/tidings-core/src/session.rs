@@ -21,16 +21,19 @@ use crate::{
     Address, CloseReason, Command, CommandError, Denied, From, Identity, Limits, Notice, RoomName, Transport,
     hub::{Crowded, Node, revoked},
     policy::Pattern,
+    trace,
     transport::Standing,
 };
 use agenda::Agenda;
 use bytes::Bytes;
 use std::{
     fmt,
+    future::Future,
     sync::Arc,
     task::{Context, Poll},
 };
 use subscription::Next;
+use tracing::{Instrument, Span};
 use work::Done;
 
 /// The server's half of one live attachment: one WebSocket, one event stream, one long-poll.
@@ -121,17 +124,19 @@ impl Session {
     /// If the session is not [idle](Self::is_idle).
     pub fn receive(&mut self, command: Command) {
         assert!(self.is_idle(), "a session takes a command when it is idle");
+        let span = trace::command(command.name(), Some(&self.mailbox));
+        let _doing = span.enter();
         if !self.may_ask(command.reference()) {
             return;
         }
         match command {
-            Command::Auth { reference, token } => self.receive_token(reference, token),
+            Command::Auth { reference, token } => self.receive_token(reference, token, &span),
             Command::Ping { reference } => self.agenda.say(Notice::Pong { reference }),
             command if self.identity.as_ref().is_some_and(Identity::is_stranger) => {
                 let denied = Denied::unauthorized("say who you are first, with \"auth\"");
                 self.deny(command.reference(), &denied);
             }
-            Command::Join { reference, room, from } => self.receive_join(reference, room, from),
+            Command::Join { reference, room, from } => self.receive_join(reference, room, from, &span),
             Command::Leave { reference, room } => {
                 self.subscriptions.remove_room(&room);
                 self.agenda.say(Notice::Left { reference, room });
@@ -139,9 +144,14 @@ impl Session {
             command => {
                 let (node, session) = (Arc::clone(&self.node), Some(self.mailbox.serial()));
                 let work = work::perform(node, self.identity.clone(), session, command);
-                self.agenda.todo().work = Some(Box::pin(async { Done::Notice(work.await) }));
+                self.begin(async { Done::Notice(work.await) }, &span);
             }
         }
+    }
+
+    /// The command is under way.
+    fn begin(&mut self, work: impl Future<Output = Done> + Send + 'static, span: &Span) {
+        self.agenda.todo().work = Some(Box::pin(work.instrument(span.clone())));
     }
 
     /// Whether the client has not asked too often; if it has, it is told so, and if it goes on, the session ends.
@@ -386,7 +396,7 @@ impl Session {
         }
     }
 
-    fn receive_join(&mut self, reference: Option<u64>, room: RoomName, from: From) {
+    fn receive_join(&mut self, reference: Option<u64>, room: RoomName, from: From, span: &Span) {
         if let Some(joined) = self.subscriptions.joined(&room) {
             self.agenda.say(joined.notice(reference));
             return;
@@ -401,8 +411,7 @@ impl Session {
                     room,
                     from,
                 );
-                let work = async move { Done::Entered { key, reference, result: entered.await } };
-                self.agenda.todo().work = Some(Box::pin(work));
+                self.begin(async move { Done::Entered { key, reference, result: entered.await } }, span);
             }
             Err(error) => self.agenda.say(error.notice(reference)),
         }

@@ -14,6 +14,7 @@ use http::{
 };
 use std::{collections::HashMap, convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
 use tidings_core::{Buckets, Hub, Rate};
+use tracing::Instrument;
 
 /// Answers HTTP requests with a hub and its transports. A handle; cloning it is cheap.
 ///
@@ -136,7 +137,14 @@ impl Service {
 
     async fn route(&self, head: Parts, body: RequestBody) -> Response<Body> {
         let version = head.version;
-        let mut response = self.find_answer(head, body).await;
+        let span = tracing::debug_span!(
+            "request",
+            method = method(&head.method),
+            endpoint = self.shared.find(head.uri.path()).map(|endpoint| endpoint.path()),
+            status = tracing::field::Empty,
+        );
+        let mut response = self.find_answer(head, body).instrument(span.clone()).await;
+        span.record("status", response.status().as_u16());
         self.shared.counts.answered(response.status());
         if let Some(Uncounted(code)) = response.extensions_mut().remove() {
             self.hub().note_refused(code);
@@ -224,6 +232,13 @@ impl Shared {
         let name = below.strip_prefix('/')?;
         self.endpoints.iter().find(|endpoint| endpoint.path() == name).cloned()
     }
+}
+
+/// A method as it may be told: one that nobody knows is its client's own word.
+fn method(method: &Method) -> &str {
+    let known =
+        [Method::GET, Method::POST, Method::OPTIONS, Method::CONNECT, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH, Method::TRACE];
+    if known.contains(method) { method.as_str() } else { "other" }
 }
 
 /// Whoever writes a head into a log, a gate for one, does not write what clients show of who they are.

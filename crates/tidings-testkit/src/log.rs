@@ -5,20 +5,22 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tracing::{level_filters::LevelFilter, subscriber::DefaultGuard};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 /// The log of a test whose runtime has one thread.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Begins to keep the log, on this thread and as long as the guard lives.
+    /// Begins to keep the log, on this thread and as long as the guard lives: lines at every level, and one each for a span that
+    /// begins (`new`) and ends (`close`).
     pub fn begin() -> (Self, DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(log.clone())
             .with_max_level(LevelFilter::TRACE)
             .with_ansi(false)
+            .with_span_events(FmtSpan::NEW | FmtSpan::CLOSE)
             .without_time()
             .finish();
         (log, tracing::subscriber::set_default(subscriber))

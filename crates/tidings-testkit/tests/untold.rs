@@ -104,3 +104,76 @@ async fn no_transport_tells_the_log_what_clients_show_and_send() {
     );
     assert_eq!(log.lines(&["QxZ7secret"]), [""; 0]);
 }
+
+#[tokio::test]
+async fn spans_are_around_work_and_say_nothing_of_what_is_in_it() {
+    let (log, _logging) = Log::begin();
+    let hub = Hub::builder().gate(Shown).build();
+    hub.on_call(SECRET, |_, said: String| async move {
+        tracing::info!("a method of the application's");
+        Ok::<_, tidings::CallError>(said)
+    });
+    let server = Server::with_hub(hub).await;
+    let address = server.address();
+    let shown = format!("authorization: Bearer {SECRET}");
+    let ours = |texts: &[&str]| log.lines(&[&["DEBUG", "tidings"], texts].concat());
+
+    let mut socket = RawSocket::connect(address, &format!("/realtime/ws?token={SECRET}"), &[&shown]).await;
+    let session = ours(&["a session begins", "transport=\"ws\""]);
+    let [session] = &session[..] else { panic!("{session:?}") };
+    let (_, session) = session.rsplit_once("session=").expect("its number");
+    let session = format!("session={}", session.split(' ').next().unwrap_or_default());
+    for (command, more) in [
+        ("join", json!({"room": SECRET})),
+        ("publish", json!({"room": SECRET, "event": SECRET, "data": SECRET, "key": SECRET})),
+        ("call", json!({"method": SECRET, "data": SECRET})),
+        ("auth", json!({"token": SECRET})),
+        ("ping", json!({})),
+        ("leave", json!({"room": SECRET})),
+    ] {
+        let mut text = json!({"type": command, "ref": 1});
+        text.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        socket.send(&raw::masked(0x81, text.to_string().as_bytes())).await;
+        while socket.json().await["ref"] != 1 {}
+        let named = format!("command{{command=\"{command}\" {session} transport=\"ws\"}}");
+        for moment in [": new", ": close"] {
+            assert_eq!(ours(&[&named, moment]).len(), 1, "{command}: {:?}", ours(&["command"]));
+        }
+    }
+    let within_call = log.lines(&["INFO", "a method of the application's", "command=\"call\""]);
+    assert_eq!(within_call.len(), 1, "the application's own lines are told apart by it");
+
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let head = format!("GET /realtime/sse?room={SECRET} HTTP/1.1\r\nhost: h\r\n{shown}\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.expect("sent");
+    raw::answer(&mut stream).await.expect("an answer");
+    let ping = r#"{"type":"ping"}"#;
+    for (method, target, status) in [
+        ("POST", format!("send?token={SECRET}"), 200),
+        ("GET", format!("poll?room={SECRET}"), 200),
+        ("GET", format!("poll?room={SECRET}&from={SECRET}"), 400),
+        (SECRET, format!("poll?room={SECRET}"), 405),
+        ("GET", SECRET.to_owned(), 404),
+    ] {
+        let answer = request(address, method, &format!("/realtime/{target}"), &[&shown], ping).await;
+        assert_eq!(answer.expect("an answer").status, status, "{method} {target}");
+    }
+    for request in [
+        "method=\"GET\" endpoint=\"ws\" status=101",
+        "method=\"GET\" endpoint=\"sse\" status=200",
+        "method=\"POST\" endpoint=\"send\" status=200",
+        "method=\"GET\" endpoint=\"poll\" status=200",
+        "method=\"GET\" endpoint=\"poll\" status=400",
+        "method=\"other\" endpoint=\"poll\" status=405",
+        "method=\"GET\" status=404",
+    ] {
+        let lines = ours(&[&format!("request{{{request}}}"), ": close"]);
+        assert_eq!(lines.len(), 1, "{request}: {:?}", ours(&["request"]));
+    }
+    let within_request = ours(&["request{method=\"POST\" endpoint=\"send\"}:command{command=\"ping\"}", ": close"]);
+    assert_eq!(within_request.len(), 1, "{:?}", ours(&["command"]));
+    // Both of these are there, and nothing of what has begun goes on.
+    assert_eq!(server.sessions(), 2);
+    assert_eq!(ours(&[": new"]).len(), ours(&[": close"]).len());
+    assert_eq!(log.lines(&["QxZ7secret"]), [""; 0]);
+}

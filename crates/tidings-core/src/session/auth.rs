@@ -4,6 +4,7 @@ use super::{Session, work::Done};
 use crate::{Denied, Identity, Notice, RoomName, Token, hub::Node};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use tracing::Span;
 
 /// A session's identity, shown anew.
 pub(super) struct Renewed {
@@ -13,7 +14,7 @@ pub(super) struct Renewed {
 }
 
 impl Session {
-    pub(super) fn receive_token(&mut self, reference: Option<u64>, token: Token) {
+    pub(super) fn receive_token(&mut self, reference: Option<u64>, token: Token, span: &Span) {
         let rooms: Vec<_> = self.subscriptions.rooms().cloned().collect();
         // Each of them is a question to the gate, as a join is, and counts as one.
         if !rooms.iter().all(|_| self.may_ask(reference)) {
@@ -21,8 +22,7 @@ impl Session {
         }
         let before = self.identity.clone().unwrap_or_default();
         let work = renew(Arc::clone(&self.node), before, rooms, token);
-        self.agenda.todo().work =
-            Some(Box::pin(async move { Done::Renewed { reference, result: work.await } }));
+        self.begin(async move { Done::Renewed { reference, result: work.await } }, span);
     }
 
     /// Goes on as somebody else, or as the same for longer.

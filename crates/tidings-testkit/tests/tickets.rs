@@ -11,7 +11,10 @@ use tidings_testkit::{
     raw::{answer, handshake},
     request, within,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -185,6 +188,45 @@ async fn whoever_comes_back_with_another_ticket_goes_on_where_it_stood(kind: Kin
 }
 
 mount!(whoever_comes_back_with_another_ticket_goes_on_where_it_stood);
+
+/// A browser's `EventSource`: whatever is not final to it, it asks for again, with the same address.
+#[tokio::test]
+async fn an_event_stream_that_repeats_its_ticket_is_refused_for_good_and_goes_on_with_another() {
+    let server = server().await;
+    let open = async |query: String, last: &str| {
+        let mut stream = TcpStream::connect(server.address()).await.expect("connected");
+        let head = format!(
+            "GET /realtime/sse?room=a&{query} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\nLast-Event-ID: {last}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let head = answer(&mut stream).await.expect("an answer");
+        (head, stream)
+    };
+    let until = async |stream: &mut TcpStream, end: &str| {
+        let mut heard = Vec::new();
+        within(SOON, end, async {
+            while !String::from_utf8_lossy(&heard).contains(end) {
+                assert!(stream.read_buf(&mut heard).await.expect("a stream") > 0, "{heard:?}");
+            }
+        })
+        .await;
+        String::from_utf8_lossy(&heard).into_owned()
+    };
+    let first = format!("from=now&ticket={}", ticket(&server, "alice").await);
+    let (head, mut stream) = open(first.clone(), "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    until(&mut stream, "event: tidings.joined").await;
+    let id = server.publish("a", 1).await.to_string();
+    until(&mut stream, "data: 1\n").await;
+    drop(stream);
+    server.publish("a", 2).await;
+    let (head, _) = open(first, &id).await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    let (head, mut stream) = open(format!("from={id}&ticket={}", ticket(&server, "alice").await), "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let heard = until(&mut stream, "data: 2\n").await;
+    assert!(!heard.contains("data: 1\n") && !heard.contains("tidings.gap"), "{heard}");
+}
 
 #[tokio::test]
 async fn no_line_of_the_log_has_a_ticket_in_it() {

@@ -2,15 +2,22 @@
 #![cfg(feature = "metrics")]
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use bytes::BytesMut;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
-use tidings::{Denied, Event, From, Gate, Hub, Identity, Limits, Proxies, Rate, Rooms, Service, gate};
+use tidings::{
+    Denied, Encoder, Event, From, Gate, Hub, Identity, Json, Limits, Notice, Proxies, Rate, RoomName, Rooms, Service,
+    Session, Standing, Transport, gate,
+};
 use tidings_testkit::{Client, Heard, Kind, RawSocket, Server, raw::masked, request, within};
 
 const SOON: Duration = Duration::from_secs(10);
+/// What a scrape may take; without optimization all takes several times as long.
+const SCRAPE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
 
 /// Users are who they say.
 struct Named;
@@ -23,8 +30,11 @@ impl Gate for Named {
 }
 
 fn service() -> Service {
+    let mut limits = Limits::default();
+    limits.node_rooms = 200_000;
     let hub = Hub::builder()
         .gate(Named)
+        .limits(limits)
         .rooms("news", Rooms::log(2, Duration::from_secs(60)))
         .rooms("price:*", Rooms::latest())
         .build();
@@ -103,33 +113,64 @@ async fn what_happens_is_counted() {
     assert_eq!(value(&lines, "tidings_sessions{transport=\"ws\"}"), 0.0);
 }
 
+/// Stands in for a connection.
+struct Silent;
+
+impl Transport for Silent {
+    fn name(&self) -> &'static str {
+        "ws"
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &Json
+    }
+
+    fn notice(&self, _: &Notice, _: Standing<'_>, _: &mut BytesMut) {}
+}
+
+/// A user's session in so many rooms that nobody else is in.
+async fn enter(hub: &Hub, user: usize, rooms: usize) -> Session {
+    let who = Identity::user(&format!("QxZ7user{user}"));
+    let mut session = hub.attach(Arc::new(Silent), who, None).expect("a place");
+    for room in 0..rooms {
+        let room = RoomName::new(&format!("price:QxZ7room{user}.{room}")).expect("a name");
+        session.join(room, From::Now).await.expect("let in");
+    }
+    session
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_as_many_series_whatever_clients_call_themselves_and_their_rooms() {
+    const USERS: usize = 50_000;
+    const ROOMS: usize = 2;
     let service = service();
     let server = Server::with_service(service.clone()).await;
-    let come = async |users: usize, rooms: usize| {
-        for user in 0..users {
-            let target = format!("/realtime/poll?room=QxZ7{user}&u=QxZ7user{user}");
-            let agent = format!("user-agent: QxZ7agent{user}");
+    let come = async |clients: usize, users: std::ops::Range<usize>| {
+        for client in 0..clients {
+            let target = format!("/realtime/poll?room=QxZ7{client}&u=QxZ7user{client}");
+            let agent = format!("user-agent: QxZ7agent{client}");
             let answer = request(server.address(), "GET", &target, &[&agent], "").await.expect("an answer");
             assert_eq!(answer.status, 200);
-            let call = format!(r#"{{"type":"call","method":"QxZ7method{user}"}}"#);
+            let call = format!(r#"{{"type":"call","method":"QxZ7method{client}"}}"#);
             request(server.address(), "POST", "/realtime/send", &[], call).await.expect("an answer");
+            let mut socket = RawSocket::connect(server.address(), "/realtime/ws", &[&agent]).await;
+            let reason = format!("QxZ7 goes because of {client}");
+            socket.send(&masked(0x88, &[&1_000_u16.to_be_bytes(), reason.as_bytes()].concat())).await;
+            assert_eq!(socket.close_code().await, 1_000);
         }
-        let mut inside = Vec::new();
-        for room in 0..rooms {
-            inside.push(
-                server.hub().subscribe(&*format!("price:QxZ7room{room}"), From::Now).await.expect("let in"),
-            );
+        let mut sessions = Vec::new();
+        for user in users {
+            sessions.push(enter(server.hub(), user, ROOMS).await);
         }
-        inside
+        sessions
     };
-    let few = come(1, 10).await;
+    let few = come(1, 0..5).await;
     let before = scrape(&service);
-    let many = come(300, 20_000).await;
+    let many = come(100, 5..USERS).await;
     let begin = Instant::now();
     let after = scrape(&service);
-    println!("{} series, in {:?}", after.len(), begin.elapsed());
+    let took = begin.elapsed();
+    println!("{} series, in {took:?}", after.len());
     let names = |lines: &[String]| -> Vec<String> {
         let name = |line: &String| line.rsplit_once(' ').expect("a value").0.to_owned();
         let mut names: Vec<_> = lines.iter().map(name).collect();
@@ -139,7 +180,8 @@ async fn there_are_as_many_series_whatever_clients_call_themselves_and_their_roo
     assert_eq!(names(&before), names(&after));
     assert!(after.len() < 150, "{} series", after.len());
     assert!(after.iter().all(|line| !line.contains("QxZ7")));
-    assert_eq!(value(&after, "tidings_rooms{class=\"price:*\"}"), 20_000.0);
+    assert_eq!(value(&after, "tidings_rooms{class=\"price:*\"}"), (USERS * ROOMS) as f64);
+    assert!(took < SCRAPE, "{took:?}");
     drop((few, many));
 }
 

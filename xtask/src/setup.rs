@@ -16,6 +16,7 @@ pub(crate) enum Tool {
     Chromium,
     Nginx,
     Haproxy,
+    Caddy,
     Nats,
     Redis,
     Python,
@@ -63,6 +64,11 @@ pub(crate) fn haproxy() -> String {
     named("TIDINGS_HAPROXY", "/usr/sbin/haproxy")
 }
 
+/// The proxy: what `TIDINGS_CADDY` names, or the usual place.
+fn caddy() -> String {
+    named("TIDINGS_CADDY", "/usr/bin/caddy")
+}
+
 /// The message broker: what `TIDINGS_NATS_SERVER` names, or the usual place.
 fn nats() -> String {
     named("TIDINGS_NATS_SERVER", "/usr/sbin/nats-server")
@@ -92,6 +98,7 @@ impl Tool {
             Self::Chromium => format!("chromium (looked for {})", chromium()),
             Self::Nginx => format!("nginx (looked for {})", nginx()),
             Self::Haproxy => format!("haproxy (looked for {})", haproxy()),
+            Self::Caddy => format!("caddy (looked for {})", caddy()),
             Self::Nats => format!("nats-server (looked for {})", nats()),
             Self::Redis => format!("redis-server (looked for {})", redis()),
             Self::Python => "python 3.11 or newer with venv".to_owned(),
@@ -115,6 +122,7 @@ impl Tool {
             Self::Chromium => Path::new(&chromium()).is_file(),
             Self::Nginx => Path::new(&nginx()).is_file(),
             Self::Haproxy => Path::new(&haproxy()).is_file(),
+            Self::Caddy => Path::new(&caddy()).is_file(),
             Self::Nats => Path::new(&nats()).is_file(),
             Self::Redis => Path::new(&redis()).is_file(),
             // Debian has `ensurepip`, without which an environment has no pip, in a package of its own.
@@ -146,6 +154,7 @@ impl Tool {
             Self::Chromium => apt(&["chromium"]),
             Self::Nginx => apt_without_starting(&["nginx"]),
             Self::Haproxy => apt_without_starting(&["haproxy"]),
+            Self::Caddy => apt_without_starting(&["caddy"]),
             Self::Nats => apt_without_starting(&["nats-server"]),
             Self::Redis => apt_without_starting(&["redis-server"]),
             Self::Python => apt(&["python3", "python3-venv"]),

@@ -23,7 +23,9 @@ pub(crate) fn run(flags: &Test) -> Result<()> {
 pub(crate) fn workspace(args: &[String]) -> Result<()> {
     setup::ensure(Tool::Nats)?;
     setup::ensure(Tool::Redis)?;
-    setup::ensure(Tool::Haproxy)?;
+    for proxy in [Tool::Haproxy, Tool::Nginx, Tool::Caddy] {
+        setup::ensure(proxy)?;
+    }
     cargo(&["test", "--workspace", "--all-features"]).args(args).run()?;
     if args.is_empty() { deliver_by_hyper() } else { Ok(()) }
 }

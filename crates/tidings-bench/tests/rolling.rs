@@ -4,29 +4,26 @@
 //!
 //! `TIDINGS_ROLLING` says how many clients; `cargo xtask rolling` sets it.
 
-use serde_json::{Value, json};
+mod clients;
+mod proxy;
+
+use clients::{LIMIT, Seen, command, free_address, listen, publish, status};
+use proxy::{HAPROXY, Proxy};
+use serde_json::json;
 use std::{
     fmt::Write as _,
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 use tidings_bench::NatsServer;
-use tidings_testkit::{Client, Heard, Kind, Program, Random, request, within};
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{interval, sleep},
-};
+use tidings_testkit::{Kind, Program, Random, within};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
-/// Nobody should have to wait longer.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the proxy says whether it sees both nodes.
 const ALL_UP: &str = "/all-up";
@@ -44,167 +41,14 @@ fn load() -> Load {
     Load { clients, accepts: u32::try_from(clients / 4).expect("few").max(40) }
 }
 
-/// haproxy in front of two nodes. It ends when it is dropped.
-struct Proxy {
-    child: Child,
-    address: SocketAddr,
-    _folder: TempDir,
-}
-
-impl Proxy {
-    async fn start(nodes: [SocketAddr; 2], clients: usize) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let address = free_address();
-        // Of each it holds two descriptors.
-        let text = include_str!("rolling/haproxy.cfg").replace("ADDRESS", &address.to_string());
-        let mut text = text.replace("CONNECTIONS", &(clients + 100).to_string());
-        for (at, node) in nodes.iter().enumerate() {
-            writeln!(text, "    server node{at} {node}").expect("text takes everything");
-        }
-        let file = folder.path().join("haproxy.cfg");
-        std::fs::write(&file, text).expect("written");
-        let named = std::env::var("TIDINGS_HAPROXY").ok().filter(|name| !name.is_empty());
-        let program = named.unwrap_or_else(|| "/usr/sbin/haproxy".to_owned());
-        let mut command = Command::new(&program);
-        command.args(["-db", "-q", "-f"]).arg(&file).stdin(Stdio::null());
-        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
-        let mut proxy = Self { child, address, _folder: folder };
-        within(LIMIT, "the proxy", async {
-            while status(address, ALL_UP).await != Some(200) {
-                let ended = proxy.child.try_wait().expect("it can be asked");
-                assert!(ended.is_none(), "{program} has ended: {ended:?}");
-                sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
-        proxy
+/// haproxy in front of two nodes.
+async fn start_proxy(nodes: [SocketAddr; 2], clients: usize) -> Proxy {
+    // Of each it holds two descriptors.
+    let mut text = include_str!("rolling/haproxy.cfg").replace("CONNECTIONS", &(clients + 100).to_string());
+    for (at, node) in nodes.iter().enumerate() {
+        writeln!(text, "    server node{at} {node}").expect("text takes everything");
     }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // One that has ended by itself needs no more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
-
-async fn status(address: SocketAddr, target: &str) -> Option<u16> {
-    request(address, "GET", target, &[], "").await.ok().map(|answer| answer.status)
-}
-
-async fn command(address: SocketAddr, command: &Value) -> Option<Value> {
-    let answer = request(address, "POST", "/realtime/send", &[], command.to_string()).await.ok()?;
-    (answer.status == 200).then(|| answer.json())
-}
-
-/// What all clients have come through.
-#[derive(Default)]
-struct Seen {
-    told: AtomicUsize,
-    refused: AtomicUsize,
-    broken: AtomicUsize,
-    caught_up: AtomicUsize,
-}
-
-/// One client: it takes numbers, each once and in order, up to the last, over as many connections as it takes.
-async fn listen(
-    kind: Kind,
-    proxy: SocketAddr,
-    mut random: Random,
-    seen: Arc<Seen>,
-    last: watch::Receiver<Option<u64>>,
-) {
-    let (mut cursor, mut next, mut failures) = (String::from("start"), 1, 0);
-    loop {
-        match Client::connect(kind, proxy, "r", &cursor).await {
-            Err(refused) => {
-                // Full jitter, as the protocol wants it.
-                if refused.status == 0 { &seen.broken } else { &seen.refused }.fetch_add(1, SeqCst);
-                sleep(Duration::from_millis(random.below(1_000 << failures.min(4)))).await;
-                failures += 1;
-            }
-            Ok(mut client) => {
-                failures = 0;
-                let retry = take(&mut client, &mut next, &last).await;
-                client.cursor().clone_into(&mut cursor);
-                match retry {
-                    Took::All => {
-                        seen.caught_up.fetch_add(1, SeqCst);
-                        return;
-                    }
-                    Took::Told([min, max]) => {
-                        seen.told.fetch_add(1, SeqCst);
-                        drop(client);
-                        sleep(Duration::from_millis(min + random.below(max - min))).await;
-                    }
-                    Took::Cut => {
-                        seen.broken.fetch_add(1, SeqCst);
-                        drop(client);
-                        sleep(Duration::from_millis(random.below(1_000))).await;
-                    }
-                }
-            }
-        }
-    }
-}
-
-enum Took {
-    All,
-    /// To come back in this window of milliseconds.
-    Told([u64; 2]),
-    Cut,
-}
-
-async fn take(client: &mut Client, next: &mut u64, last: &watch::Receiver<Option<u64>>) -> Took {
-    let mut last = last.clone();
-    loop {
-        if last.borrow().is_some_and(|last| *next > last) {
-            return Took::All;
-        }
-        let heard = tokio::select! {
-            heard = client.next() => heard,
-            Ok(()) = last.changed() => continue,
-        };
-        match heard {
-            Some(Heard::Event { data, .. }) => {
-                assert_eq!(data, *next, "each once, and in order");
-                *next += 1;
-            }
-            Some(Heard::Other(close)) if close["type"] == "close" => {
-                assert_eq!(close["code"], "drain");
-                let bound = |at: usize| close["retry"][at].as_u64().expect("a bound");
-                return Took::Told([bound(0), bound(1)]);
-            }
-            Some(Heard::Joined { .. }) => {}
-            Some(other) => panic!("{other:?}: something is missing"),
-            None => return Took::Cut,
-        }
-    }
-}
-
-/// Publishes numbers until it is told to stop, each again with its key until it is stored.
-async fn publish(proxy: SocketAddr, stop: watch::Receiver<bool>) -> u64 {
-    let mut pace = interval(Duration::from_millis(200));
-    let mut number = 0;
-    while !*stop.borrow() {
-        pace.tick().await;
-        number += 1;
-        let publish = json!({
-            "type": "publish", "ref": number, "room": "r", "event": "n", "data": number, "key": format!("k{number}")
-        });
-        within(LIMIT, "a publish", async {
-            while command(proxy, &publish).await.is_none() {
-                sleep(Duration::from_millis(100)).await;
-            }
-        })
-        .await;
-    }
-    number
+    Proxy::start(&HAPROXY, &text, ALL_UP).await
 }
 
 /// The most connections that a node has taken in a second, by what it says itself.
@@ -245,7 +89,7 @@ async fn two_nodes_are_restarted_and_nobody_misses_anything() {
         Program::start_at(SERVER, addresses[0], &args).await,
         Program::start_at(SERVER, addresses[1], &args).await,
     ];
-    let proxy = Proxy::start(addresses, clients).await;
+    let proxy = start_proxy(addresses, clients).await;
     let most = addresses.map(|_| Arc::new(AtomicU64::new(0)));
     let mut watching = JoinSet::new();
     for (address, most) in addresses.iter().zip(&most) {
@@ -300,18 +144,19 @@ async fn two_nodes_are_restarted_and_nobody_misses_anything() {
     })
     .await;
     let count = |count: &AtomicUsize| count.load(SeqCst);
+    let refused = seen.refused.lock().expect("no panic").clone();
     let taken = most.map(|most| most.load(SeqCst));
     println!(
         "{clients} clients had {published} events; {} were told to go, {} refused, {} cut; \
          at most {taken:?} connections in a second, of {accepts} and a tenth at once",
         count(&seen.told),
-        count(&seen.refused),
+        refused.len(),
         count(&seen.broken),
     );
     assert_eq!(count(&seen.caught_up), clients);
     assert!(count(&seen.told) >= clients / 2, "of two nodes each had some");
     assert_eq!(
-        (count(&seen.refused), count(&seen.broken)),
+        (refused.len(), count(&seen.broken)),
         (0, 0),
         "the proxy goes to the other node by itself"
     );

@@ -312,6 +312,7 @@ impl Node {
         let rooms = class.rooms;
         let published = self.broker.publish(Publish { room, event, key, rooms }).await;
         class.note_published(published.is_ok());
+        let published = published.inspect_err(|error| self.quotas.note_broker("publish", error));
         let position = published?;
         // Nobody can resume from a place in a room that keeps nothing.
         Ok(if rooms.kind() == Kind::Ephemeral { Position::UNKNOWN } else { position })

@@ -144,7 +144,8 @@ impl Node {
             return Err(PublishError::TooLarge { len, max });
         }
         let room = RoomName::control();
-        self.broker.publish(Publish { room, event, key: None, rooms: Rooms::default() }).await?;
+        let said = self.broker.publish(Publish { room, event, key: None, rooms: Rooms::default() }).await;
+        said.inspect_err(|error| self.quotas.note_broker("publish", error))?;
         Ok(())
     }
 

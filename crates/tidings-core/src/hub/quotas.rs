@@ -1,7 +1,9 @@
 //! How often clients may ask, and how often the log is told.
 
 use super::{Crowded, Node, Room, guard::Fault};
-use crate::{Address, Buckets, Identity, Limits, Notice, Rate, session::Mailbox};
+use crate::{
+    Address, Buckets, Identity, Limits, Notice, Rate, broker::BrokerError, session::Mailbox,
+};
 use std::{
     fmt,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -96,6 +98,14 @@ impl Quotas {
     pub(super) fn note_fault(&self, what: &'static str, fault: Fault) {
         if self.lines.take((what, fault)).is_ok() {
             tracing::error!(asked = what, "{fault}");
+        }
+    }
+
+    /// Tells the log that the broker did not do what it was asked, which is all that the operator hears of it: whoever has to
+    /// wait for it is told that it is not now.
+    pub(crate) fn note_broker(&self, asked: &'static str, error: &BrokerError) {
+        if self.lines.take(("broker", asked)).is_ok() {
+            tracing::warn!(asked, "{error}");
         }
     }
 

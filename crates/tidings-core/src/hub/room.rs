@@ -209,7 +209,8 @@ impl Room {
             match self.read_once(&node).await {
                 Ok(Synced::Live) => return,
                 Ok(Synced::Again) => {}
-                Err(_) => {
+                Err(error) => {
+                    node.quotas.note_broker("watch", &error);
                     tokio::time::sleep(jitter(pause)).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }

@@ -279,8 +279,9 @@ pub(crate) async fn read(node: Arc<Node>, room: RoomName, rooms: Rooms, from: Re
     loop {
         {
             let _turn = node.reads.acquire().await;
-            if let Ok(slice) = node.broker.read(&room, rooms, from, PAGE).await {
-                return slice;
+            match node.broker.read(&room, rooms, from, PAGE).await {
+                Ok(slice) => return slice,
+                Err(error) => node.quotas.note_broker("read", &error),
             }
         }
         tokio::time::sleep(jitter(pause)).await;

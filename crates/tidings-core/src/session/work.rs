@@ -196,7 +196,8 @@ async fn try_to_enter(
         let (reads, name, rooms) = (Arc::clone(&node), room.clone(), membership.room.rooms);
         let slice = Task::spawn(async move {
             let _turn = reads.reads.acquire().await;
-            reads.broker.read(&name, rooms, read, PAGE).await
+            let slice = reads.broker.read(&name, rooms, read, PAGE).await;
+            slice.inspect_err(|error| reads.quotas.note_broker("read", error))
         });
         let slice = slice.await.and_then(Result::ok).ok_or(JoinError::Unavailable)?;
         Ok(Reader::begin_with(membership.room.rooms.kind(), read, slice, node.limits.batch))

@@ -54,8 +54,8 @@ pub struct Limits {
     /// The longest silence on a stream before a sign of life is sent (20 s: below the 25 s that clients and
     /// proxies commonly allow).
     pub heartbeat: Duration,
-    /// How long a WebSocket peer may show no sign of life, or any peer take nothing of what is sent (50 s: two heartbeats and a
-    /// margin).
+    /// How long a WebSocket peer may show no sign of life, or take for a message of more than 16 KiB, or any peer take nothing of what
+    /// is sent (50 s: two heartbeats and a margin).
     pub idle: Duration,
     /// How long a room without members stays on the node (30 s, so that a reload does not tear it down).
     pub linger: Duration,

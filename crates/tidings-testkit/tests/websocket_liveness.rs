@@ -5,6 +5,7 @@ use std::{future::pending, time::Duration};
 use tidings::{CallError, Hub, Limits, gate};
 use tidings_testkit::{Server, within};
 use tidings_ws::{
+    CloseCode,
     decode::{Decoder, Incoming, Role},
     frame,
 };
@@ -166,6 +167,43 @@ async fn whatever_comes_is_a_sign_of_life() {
         assert_eq!(server.sessions(), 1, "{kind}");
         drop(client);
         server.until_sessions(0, SOON).await;
+    }
+}
+
+/// A thousand peers that do so would hold a gibibyte for as long as they like.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_message_that_has_begun_only_its_end_is_a_sign_of_life() {
+    let server = server().await;
+    let mut large = BytesMut::new();
+    frame::put_text(&" ".repeat(100_000), MASK, &mut large);
+    let (begin, end) = large.split_at(60_000);
+    let mut slow = Raw::open(&server).await;
+    let mut busy = Raw::open(&server).await;
+    slow.stream.write_all(begin).await.expect("sent");
+    let start = Instant::now();
+    for n in 0..12 {
+        slow.stream.write_all(&end[n..=n]).await.expect("sent");
+        // This one takes its time as well, and comes to an end each time.
+        busy.stream.write_all(if n % 2 == 0 { begin } else { end }).await.expect("sent");
+        sleep_until(start + IDLE / 3 * (n as u32 + 1)).await;
+    }
+    let closed = loop {
+        match slow.next().await.expect("a close frame") {
+            Incoming::Close(frame) => break frame,
+            Incoming::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((closed.code, &*closed.reason), (CloseCode::Policy, "a message took too long to come"));
+    drop(slow);
+    server.until_sessions(1, SOON).await;
+    busy.send(|out| frame::put_ping(b"7", MASK, out)).await;
+    loop {
+        match busy.next().await.expect("open") {
+            Incoming::Pong(payload) => break assert_eq!(*payload, *b"7"),
+            Incoming::Ping(_) | Incoming::Text(_) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -241,15 +241,19 @@ impl Connection {
             self.ending().discard(read.len());
             return;
         }
-        self.seen = self.alarm.wheel().now();
-        self.pinged = false;
-        let mut pong = None;
+        let (mut pong, mut whole) = (None, false);
         while !self.inbox.is_full() && !self.is_leaving() {
             match self.decoder.decode(&mut read) {
                 // After our own close frame nothing is answered any more.
                 Ok(Some(Incoming::Text(_) | Incoming::Binary(_))) if self.phase() != Phase::Open => {}
-                Ok(Some(Incoming::Text(text))) => self.receive(Command::parse(text.as_bytes()), text.len()),
-                Ok(Some(Incoming::Binary(_))) => self.receive(Err(CommandError::binary()), 0),
+                Ok(Some(Incoming::Text(text))) => {
+                    whole = true;
+                    self.receive(Command::parse(text.as_bytes()), text.len());
+                }
+                Ok(Some(Incoming::Binary(_))) => {
+                    whole = true;
+                    self.receive(Err(CommandError::binary()), 0);
+                }
                 // Only the last of several needs an answer (RFC 6455 §5.5.3).
                 Ok(Some(Incoming::Ping(payload))) => pong = Some(payload.into_owned()),
                 Ok(Some(Incoming::Pong(_))) => {}
@@ -261,6 +265,11 @@ impl Connection {
                 // What came before it was right, and is done.
                 Err(error) => self.ending().leave(LastWord::Wrong(error)),
             }
+        }
+        // A close has a time of its own.
+        if whole || self.decoder.held() <= UNFINISHED || self.phase() != Phase::Open {
+            self.seen = self.alarm.wheel().now();
+            self.pinged = false;
         }
         if !self.is_leaving() {
             self.inbox.keep(read);
@@ -312,14 +321,18 @@ impl Connection {
     }
 
     fn close(&mut self, reason: CloseReason) {
+        let code = match reason {
+            CloseReason::Drain => CloseCode::Restart,
+            CloseReason::Slow => CloseCode::Again,
+            CloseReason::Expired | CloseReason::Revoked | CloseReason::Rate => CloseCode::Policy,
+            _ => CloseCode::Away,
+        };
+        self.begin_to_close(code, &reason.to_string());
+    }
+
+    fn begin_to_close(&mut self, code: CloseCode, reason: &str) {
         if self.ending().closing.close(Instant::now().into_std()) {
-            let code = match reason {
-                CloseReason::Drain => CloseCode::Restart,
-                CloseReason::Slow => CloseCode::Again,
-                CloseReason::Expired | CloseReason::Revoked | CloseReason::Rate => CloseCode::Policy,
-                _ => CloseCode::Away,
-            };
-            self.put_close(&CloseFrame::new(code, reason.to_string()));
+            self.put_close(&CloseFrame::new(code, reason));
             self.inbox.drop_commands();
         }
     }
@@ -353,7 +366,11 @@ impl Connection {
         if stuck {
             self.session.note_stalled();
         }
-        if silent || stuck {
+        if silent && !stuck && phase == Phase::Open && self.decoder.held() > UNFINISHED {
+            // It is there, and to learn that it is of no use to send the same again as slowly.
+            self.seen = now;
+            self.begin_to_close(CloseCode::Policy, "a message took too long to come");
+        } else if silent || stuck {
             // Gone without a word, or taking nothing; no close frame would reach it.
             self.end();
         } else {
@@ -375,6 +392,9 @@ impl Future for Connection {
     }
 }
 
+/// Bytes of a message that has begun and not ended, which may be held for as long as anything comes. Of more, only whole messages
+/// are signs of life: else a mebibyte would be held for each peer that sends a byte of it now and then.
+const UNFINISHED: usize = 16 << 10;
 /// Bytes that may wait to be written before reading waits for them.
 const ANSWERS: usize = 16 << 10;
 /// Times that a peer is read from, or is done some of its commands, before others on the thread have their turn.

@@ -155,11 +155,7 @@ async fn two_nodes_are_restarted_and_nobody_misses_anything() {
     );
     assert_eq!(count(&seen.caught_up), clients);
     assert!(count(&seen.told) >= clients / 2, "of two nodes each had some");
-    assert_eq!(
-        (refused.len(), count(&seen.broken)),
-        (0, 0),
-        "the proxy goes to the other node by itself"
-    );
+    assert_eq!((refused.len(), count(&seen.broken)), (0, 0), "the proxy goes to the other node by itself");
     assert!(taken.iter().all(|taken| *taken <= u64::from(accepts + accepts / 10)), "{taken:?}");
     watching.abort_all();
 }

@@ -183,7 +183,8 @@ fn browser_vouches(headers: &HeaderMap) -> bool {
 /// Whether the browser says that another site's page has asked without showing its origin, and for a part of itself: an image, say.
 /// The page gets to see nothing of it, but it would be asked for with the user's cookies and count as the user's.
 fn is_part_of_another_sites_page(headers: &HeaderMap) -> bool {
-    let is = |name, values: &[&str]| headers.get_all(name).iter().any(|value| values.iter().any(|is| value == is));
+    let is =
+        |name, values: &[&str]| headers.get_all(name).iter().any(|value| values.iter().any(|is| value == is));
     // Whoever follows a link looks at it alone.
     is("sec-fetch-site", &["cross-site", "same-site"]) && !is("sec-fetch-mode", &["navigate"])
 }

@@ -236,8 +236,17 @@ impl Shared {
 
 /// A method as it may be told: one that nobody knows is its client's own word.
 fn method(method: &Method) -> &str {
-    let known =
-        [Method::GET, Method::POST, Method::OPTIONS, Method::CONNECT, Method::HEAD, Method::PUT, Method::DELETE, Method::PATCH, Method::TRACE];
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::HEAD,
+        Method::PUT,
+        Method::DELETE,
+        Method::PATCH,
+        Method::TRACE,
+    ];
     if known.contains(method) { method.as_str() } else { "other" }
 }
 

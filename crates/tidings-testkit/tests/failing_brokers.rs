@@ -52,7 +52,13 @@ impl Broker for Fickle {
         self.memory.unwatch(room);
     }
 
-    fn read<'a>(&'a self, room: &'a RoomName, rooms: Rooms, from: ReadFrom, limit: usize) -> Answer<'a, Slice> {
+    fn read<'a>(
+        &'a self,
+        room: &'a RoomName,
+        rooms: Rooms,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Answer<'a, Slice> {
         Box::pin(async move {
             self.there()?;
             self.memory.read(room, rooms, from, limit).await
@@ -68,7 +74,12 @@ async fn the_log_says_what_is_wrong_with_the_broker_once_a_second_and_clients_ar
     limits.join_wait = Duration::from_millis(300);
     // More than a node holds itself.
     let rooms = Rooms::log(5_000, Duration::from_secs(60));
-    let hub = Hub::builder().gate(gate::open()).rooms("*", rooms).limits(limits).broker(Arc::clone(&broker) as _).build();
+    let hub = Hub::builder()
+        .gate(gate::open())
+        .rooms("*", rooms)
+        .limits(limits)
+        .broker(Arc::clone(&broker) as _)
+        .build();
     let server = Server::with_hub(hub).await;
     for number in 0..1_100 {
         server.publish("QxZ7room", number).await;
@@ -86,7 +97,11 @@ async fn the_log_says_what_is_wrong_with_the_broker_once_a_second_and_clients_ar
         ] {
             let answer = request(server.address(), method, &format!("/realtime/{target}"), &[], body).await;
             let answer = answer.expect("an answer");
-            assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("unavailable")), "{target}");
+            assert_eq!(
+                (answer.status, answer.json()["code"].as_str()),
+                (503, Some("unavailable")),
+                "{target}"
+            );
             assert!(!answer.json().to_string().contains("no route"), "{answer:?}");
         }
     }

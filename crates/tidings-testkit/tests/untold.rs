@@ -170,7 +170,8 @@ async fn spans_are_around_work_and_say_nothing_of_what_is_in_it() {
         let lines = ours(&[&format!("request{{{request}}}"), ": close"]);
         assert_eq!(lines.len(), 1, "{request}: {:?}", ours(&["request"]));
     }
-    let within_request = ours(&["request{method=\"POST\" endpoint=\"send\"}:command{command=\"ping\"}", ": close"]);
+    let within_request =
+        ours(&["request{method=\"POST\" endpoint=\"send\"}:command{command=\"ping\"}", ": close"]);
     assert_eq!(within_request.len(), 1, "{:?}", ours(&["command"]));
     // Both of these are there, and nothing of what has begun goes on.
     assert_eq!(server.sessions(), 2);

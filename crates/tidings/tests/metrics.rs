@@ -1,8 +1,8 @@
 //! What a recorder is told: as many series whoever comes, and no word of theirs.
 #![cfg(feature = "metrics")]
 
-use metrics_exporter_prometheus::PrometheusBuilder;
 use bytes::BytesMut;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tidings::{
-    Denied, Encoder, Event, From, Gate, Hub, Identity, Json, Limits, Notice, Proxies, Rate, RoomName, Rooms, Service,
-    Session, Standing, Transport, gate,
+    Denied, Encoder, Event, From, Gate, Hub, Identity, Json, Limits, Notice, Proxies, Rate, RoomName, Rooms,
+    Service, Session, Standing, Transport, gate,
 };
 use tidings_testkit::{Client, Heard, Kind, RawSocket, Server, raw::masked, request, within};
 
@@ -250,7 +250,11 @@ async fn each_refusal_is_counted_once_by_its_code() {
     for (body, status, codes) in [
         ("{", 400, &["bad_json"][..]),
         (r#"{"type":"x"}"#, 400, &["bad_command"]),
-        (r#"[{"type":"x"},{"type":"call","method":"no"},{"type":"ping"}]"#, 200, &["bad_command", "unknown_method"]),
+        (
+            r#"[{"type":"x"},{"type":"call","method":"no"},{"type":"ping"}]"#,
+            200,
+            &["bad_command", "unknown_method"],
+        ),
         (r#"{"type":"call","method":"fails"}"#, 400, &["other"]),
         (r#"{"type":"auth","token":"x"}"#, 401, &["unauthorized"]),
         (r#"{"type":"join","room":"a"}"#, 400, &["no_stream"]),

@@ -119,6 +119,7 @@ fn haproxy(listen: SocketAddr, nodes: &[String]) -> String {
   timeout server 60s
   retries 3
   option redispatch 1
+  option http-no-delay
 frontend front
   bind {listen}
   default_backend nodes

@@ -101,12 +101,7 @@ enum Took {
     Cut,
 }
 
-async fn take(
-    client: &mut Client,
-    next: &mut u64,
-    seen: &Seen,
-    last: &watch::Receiver<Option<u64>>,
-) -> Took {
+async fn take(client: &mut Client, next: &mut u64, seen: &Seen, last: &watch::Receiver<Option<u64>>) -> Took {
     let mut last = last.clone();
     loop {
         if last.borrow().is_some_and(|last| *next > last) {

@@ -29,11 +29,8 @@ pub(crate) struct Program {
     pub(crate) args: &'static [&'static str],
 }
 
-pub(crate) const HAPROXY: Program = Program {
-    variable: "TIDINGS_HAPROXY",
-    usual: "/usr/sbin/haproxy",
-    args: &["-db", "-q", "-f", "FILE"],
-};
+pub(crate) const HAPROXY: Program =
+    Program { variable: "TIDINGS_HAPROXY", usual: "/usr/sbin/haproxy", args: &["-db", "-q", "-f", "FILE"] };
 
 impl Proxy {
     /// Starts a proxy, and waits until it answers a request with 200.

@@ -192,7 +192,9 @@ impl Node {
     pub(crate) fn holds_since(&self, since: Position, who: &Identity, room: &RoomName) -> Result<(), Denied> {
         let Some(name) = who.name() else { return Ok(()) };
         let taken = self.control.find_since(since, |word| match word {
-            Word::Revoke { user, rooms } if user == name && Pattern::new(&rooms).fits(room) => Some(revoked()),
+            Word::Revoke { user, rooms } if user == name && Pattern::new(&rooms).fits(room) => {
+                Some(revoked())
+            }
             Word::Revoke { .. } | Word::Disconnect { .. } => None,
         });
         taken?.map_or(Ok(()), Err)

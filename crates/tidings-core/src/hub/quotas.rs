@@ -1,9 +1,7 @@
 //! How often clients may ask, and how often the log is told.
 
 use super::{Crowded, Node, Room, guard::Fault};
-use crate::{
-    Address, Buckets, Identity, Limits, Notice, Rate, broker::BrokerError, session::Mailbox,
-};
+use crate::{Address, Buckets, Identity, Limits, Notice, Rate, broker::BrokerError, session::Mailbox};
 use std::{
     fmt,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},

@@ -8,6 +8,7 @@ mod deliver;
 mod drain;
 mod expiry;
 mod guard;
+mod presence;
 mod quotas;
 mod room;
 mod run;
@@ -19,6 +20,7 @@ pub use builder::HubBuilder;
 pub use call::CallError;
 pub(crate) use control::revoked;
 pub use drain::NotReady;
+pub use presence::Members;
 pub(crate) use room::{Membership, Room, jitter};
 pub(crate) use run::{Run, Runs};
 pub use sessions::Crowded;
@@ -63,6 +65,8 @@ pub(crate) struct Node {
     id: u64,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) broker: Arc<dyn Broker>,
+    /// The same without the rooms that the node makes itself, if it makes any.
+    words: Option<Arc<dyn Broker>>,
     pub(crate) limits: Limits,
     wheel: Wheel,
     /// The clock of the wall, which identities expire by.
@@ -70,7 +74,10 @@ pub(crate) struct Node {
     /// Range reads for sessions that are behind their room's ring: they share the node fairly and cannot flood
     /// the broker.
     pub(crate) reads: Arc<Semaphore>,
-    rules: Rules,
+    rules: Arc<Rules>,
+    /// None if no class of rooms tells who is in a room.
+    presences: Option<Arc<presence::Presences>>,
+    offline: Option<presence::Offline>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
     sessions: Mutex<sessions::Sessions>,
     pub(crate) quotas: quotas::Quotas,
@@ -285,6 +292,9 @@ impl Hub {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if let Some(presences) = &self.presences {
+            presences.end();
+        }
         self.unwatch_all();
         self.control.end();
         self.dirty.end();
@@ -304,6 +314,9 @@ impl Node {
         event: Event,
         key: Option<String>,
     ) -> Result<Position, PublishError> {
+        if room.told().is_some() {
+            return Err(Denied::forbidden("who is in a room is told by the nodes alone").into());
+        }
         let (len, max) = (event.data().len(), self.limits.message);
         if len > max {
             return Err(PublishError::TooLarge { len, max });

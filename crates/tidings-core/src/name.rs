@@ -54,10 +54,73 @@ impl RoomName {
         self.0.strip_prefix(USER)
     }
 
+    /// The room that tells who is in a room: `~presence:` and the room's name. Whoever may join the one may join the other,
+    /// where the class of the room has a [`Presence`](crate::Presence); nobody can publish there.
+    ///
+    /// # Errors
+    /// See [`NameError`]: the room's name has at most 190 bytes, and is not of this kind itself.
+    pub fn of_presence(room: &Self) -> Result<Self, NameError> {
+        Self::new(&format!("{PRESENCE}{room}"))
+    }
+
+    /// The room whose members it tells, if it tells any.
+    pub fn presence_of(&self) -> Option<Self> {
+        self.told().map(|room| Self(room.into()))
+    }
+
+    /// The name of the room whose members it tells, if it tells any.
+    pub(crate) fn told(&self) -> Option<&str> {
+        self.0.strip_prefix(PRESENCE)
+    }
+
     /// The room of the words to all nodes.
     pub(crate) fn control() -> Self {
         Self("~control".into())
     }
+
+    /// The room of the nodes' words about who is in this one.
+    pub(crate) fn members(&self) -> Self {
+        Self(format!("{MEMBERS}{}", self.0).into())
+    }
+
+    /// The room whose members the nodes tell one another here, if they do.
+    pub(crate) fn members_of(&self) -> Option<Self> {
+        self.0.strip_prefix(MEMBERS).map(|room| Self(room.into()))
+    }
+
+    /// The room of the nodes' signs of life.
+    pub(crate) fn nodes() -> Self {
+        Self("~nodes".into())
+    }
+
+    /// The room of one of the lists of rooms in which a node tells members.
+    pub(crate) fn journal(node: u64, shard: u8) -> Self {
+        Self(format!("{JOURNAL}{node:x}:{shard}").into())
+    }
+
+    /// Whether it is one that only nodes use: no client can name it.
+    pub(crate) fn kept(&self) -> Option<Reserved> {
+        match &*self.0 {
+            name if !name.starts_with('~') || name.starts_with(USER) => None,
+            name if name.starts_with(PRESENCE) => Some(Reserved::Presence),
+            name if name.starts_with(MEMBERS) => Some(Reserved::Members),
+            name if name.starts_with(JOURNAL) => Some(Reserved::Journal),
+            _ => Some(Reserved::Words),
+        }
+    }
+}
+
+/// The kinds of rooms that Tidings keeps for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reserved {
+    /// Who is in a room, for clients.
+    Presence,
+    /// The same, among nodes.
+    Members,
+    /// In which rooms a node tells members.
+    Journal,
+    /// Words to all nodes.
+    Words,
 }
 
 macro_rules! name {
@@ -141,7 +204,7 @@ macro_rules! name {
 
 name! {
     /// The name of a room: 1 to 200 bytes of UTF-8 with no control character, not beginning with `~`, unless it is the room
-    /// of a user ([`of_user`](Self::of_user)).
+    /// of a user ([`of_user`](Self::of_user)) or tells who is in a room ([`of_presence`](Self::of_presence)).
     RoomName, "a room name", 200, "~"
 }
 
@@ -161,8 +224,12 @@ fn check(name: &str, what: &'static str, max: usize, reserved: &'static str) -> 
     if name.chars().any(char::is_control) {
         return Err(NameError::Control { what });
     }
-    let is_user_room = reserved == "~" && name.len() > USER.len() && name.starts_with(USER);
-    if name.starts_with(reserved) && !is_user_room {
+    let is_user_room = |name: &str| name.len() > USER.len() && name.starts_with(USER);
+    let is_open = |name: &str| match name.strip_prefix(PRESENCE) {
+        Some(room) => !room.is_empty() && (!room.starts_with('~') || is_user_room(room)),
+        None => is_user_room(name),
+    };
+    if name.starts_with(reserved) && !(reserved == "~" && is_open(name)) {
         return Err(NameError::Reserved { what, prefix: reserved });
     }
     Ok(())
@@ -170,6 +237,10 @@ fn check(name: &str, what: &'static str, max: usize, reserved: &'static str) -> 
 
 /// What the rooms of users begin with.
 const USER: &str = "~user:";
+/// What the rooms begin with that tell who is in a room, and those of the nodes about it.
+const PRESENCE: &str = "~presence:";
+const MEMBERS: &str = "~members:";
+const JOURNAL: &str = "~node:";
 
 #[cfg(test)]
 mod tests {
@@ -188,7 +259,10 @@ mod tests {
             assert_eq!(RoomName::new(bad), Err(NameError::Control { what: "a room name" }), "{bad:?}");
             assert_eq!(EventName::new(bad), Err(NameError::Control { what: "an event name" }), "{bad:?}");
         }
-        for reserved in ["~", "~u:7", "~user", "~user:", "~control"] {
+        let nested = "~presence:~presence:a";
+        for reserved in
+            ["~", "~u:7", "~user", "~user:", "~control", "~presence:", "~presence:~control", nested]
+        {
             assert!(matches!(RoomName::new(reserved), Err(NameError::Reserved { .. })), "{reserved}");
         }
         assert!(matches!(EventName::new("tidings.gap"), Err(NameError::Reserved { .. })));
@@ -202,5 +276,18 @@ mod tests {
         assert_eq!(RoomName::new("user:ann").unwrap().user(), None);
         assert!(matches!(RoomName::of_user(""), Err(NameError::Reserved { .. })));
         assert!(matches!(RoomName::of_user(&"u".repeat(200)), Err(NameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_room_has_another_that_tells_who_is_in_it() {
+        let room = RoomName::new("a").unwrap();
+        let told = RoomName::of_presence(&room).unwrap();
+        assert_eq!((told.as_str(), told.presence_of()), ("~presence:a", Some(room.clone())));
+        assert_eq!((told.user(), room.presence_of()), (None, None));
+        let of_user = RoomName::of_presence(&RoomName::of_user("ann").unwrap()).unwrap();
+        assert_eq!(of_user.presence_of().unwrap().user(), Some("ann"));
+        assert!(matches!(RoomName::of_presence(&told), Err(NameError::Reserved { .. })));
+        let long = RoomName::new(&"r".repeat(191)).unwrap();
+        assert!(matches!(RoomName::of_presence(&long), Err(NameError::TooLong { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! What a class of rooms keeps.
 
-use crate::RoomName;
+use crate::{RoomName, name::Reserved};
 use std::{
     sync::{
         Arc,
@@ -16,6 +16,15 @@ pub struct Rooms {
     kind: Kind,
     retention: Retention,
     slow: Slow,
+    presence: Option<Presence>,
+}
+
+/// Who is told to be in a room: the users whose sessions are in it, on all nodes that share the broker. Several sessions of
+/// a user count once; sessions without a user's name are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presence {
+    grace: Duration,
+    listed: usize,
 }
 
 /// What becomes of a subscriber that had everything and then read more slowly than the history passes: the recent
@@ -72,6 +81,7 @@ impl Rooms {
             kind: Kind::Log,
             retention: Retention { count: count.max(1), bytes: DEFAULT_BYTES, age: age.min(MAX_AGE) },
             slow: Slow::default(),
+            presence: None,
         }
     }
 
@@ -99,6 +109,18 @@ impl Rooms {
         self
     }
 
+    /// Lets be known who is in each room, to whoever may join it; nobody knows it unless this is set.
+    #[must_use]
+    pub fn presence(mut self, presence: Presence) -> Self {
+        self.presence = Some(presence);
+        self
+    }
+
+    /// Who is told to be in each room, if anybody is.
+    pub fn presence_policy(&self) -> Option<Presence> {
+        self.presence
+    }
+
     /// What becomes of slow subscribers.
     pub fn slow_policy(&self) -> Slow {
         self.slow
@@ -112,6 +134,43 @@ impl Rooms {
     /// The bounds of the history.
     pub fn retention(&self) -> Retention {
         self.retention
+    }
+}
+
+impl Presence {
+    /// Lists 100 users, and gives them five seconds to come back.
+    pub fn new() -> Self {
+        Self { grace: Duration::from_secs(5), listed: 100 }
+    }
+
+    /// Sets how long a user who has no session any more is still a member, a minute at most: a reload, a reconnect, a change
+    /// of transport or of node, and the time between two polls are no leaving.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace.min(MAX_GRACE);
+        self
+    }
+
+    /// Sets how many users are listed at most, 1 000 or fewer, the first by name; the others are counted. Every change sends the
+    /// list to all who are told.
+    #[must_use]
+    pub fn listed(mut self, users: usize) -> Self {
+        self.listed = users.min(MAX_LISTED);
+        self
+    }
+
+    pub(crate) fn grace_time(&self) -> Duration {
+        self.grace
+    }
+
+    pub(crate) fn most_listed(&self) -> usize {
+        self.listed
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -137,17 +196,24 @@ impl<'a> Pattern<'a> {
         Self { name: prefix.unwrap_or(pattern), prefix: prefix.is_some() }
     }
 
+    /// Whether it names a room. Who is in a room is the room's own affair.
     pub(crate) fn fits(self, room: &RoomName) -> bool {
-        if self.prefix { room.starts_with(self.name) } else { room.as_str() == self.name }
+        let room = room.told().unwrap_or(room);
+        if self.prefix { room.starts_with(self.name) } else { room == self.name }
     }
 }
 
 /// The rules of a hub, by room name or prefix.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rules {
     classes: Vec<Arc<Class>>,
     /// Of rooms that no rule names.
     other: Arc<Class>,
+    /// Of rooms that Tidings keeps for itself.
+    presence: Arc<Class>,
+    members: Arc<Class>,
+    journal: Arc<Class>,
+    words: Arc<Class>,
 }
 
 /// Rooms that one rule names.
@@ -175,6 +241,22 @@ impl Class {
     }
 }
 
+impl Default for Rules {
+    fn default() -> Self {
+        let class = |name: &str, rooms| {
+            Arc::new(Class { name: name.to_owned(), prefix: true, rooms, ..Class::default() })
+        };
+        Self {
+            classes: Vec::new(),
+            other: Arc::default(),
+            presence: class("~presence:", Rooms::latest()),
+            members: class("~members:", Rooms::log(MEMBERS, MEMBERS_AGE).bytes(MEMBERS_BYTES)),
+            journal: class("~node:", Rooms::latest()),
+            words: class("~", Rooms::default()),
+        }
+    }
+}
+
 impl Rules {
     pub(crate) fn add(&mut self, pattern: &str, rooms: Rooms) {
         let Pattern { name, prefix } = Pattern::new(pattern);
@@ -186,8 +268,20 @@ impl Rules {
     }
 
     pub(crate) fn of(&self, room: &RoomName) -> &Arc<Class> {
+        match room.kept() {
+            None => {}
+            Some(Reserved::Presence) => return &self.presence,
+            Some(Reserved::Members) => return &self.members,
+            Some(Reserved::Journal) => return &self.journal,
+            Some(Reserved::Words) => return &self.words,
+        }
         let fits = |class: &&Arc<Class>| Pattern { name: &class.name, prefix: class.prefix }.fits(room);
         self.classes.iter().find(fits).unwrap_or(&self.other)
+    }
+
+    /// Whether the members of any room are told.
+    pub(crate) fn have_presence(&self) -> bool {
+        self.classes().any(|class| class.rooms.presence.is_some())
     }
 
     pub(crate) fn classes(&self) -> impl Iterator<Item = &Arc<Class>> {
@@ -199,6 +293,16 @@ impl Rules {
 const DEFAULT_BYTES: usize = 64 << 20;
 /// Far beyond any use, and near enough that adding it to a time cannot overflow.
 const MAX_AGE: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// Longer than any reconnect, and short enough that a departure is still news.
+const MAX_GRACE: Duration = Duration::from_secs(60);
+/// A longer list is no list that people read.
+const MAX_LISTED: usize = 1_000;
+/// Words about a room's members that are kept: the newest one of each node is among them, for a node says its own again when
+/// a fourth of so many have come after it, or a third of the time has passed.
+pub(crate) const MEMBERS: usize = 256;
+pub(crate) const MEMBERS_AGE: Duration = Duration::from_secs(3_600);
+/// As much as so many words have at most.
+const MEMBERS_BYTES: usize = MEMBERS * 20_000;
 /// How far a reader of an ephemeral room may lag before it misses events.
 const EPHEMERAL_BUFFER: usize = 64;
 
@@ -221,5 +325,26 @@ mod tests {
         assert_eq!(rules.of(&room("price:metal:tin")).rooms, log(4));
         rules.add("price:gold", log(5));
         assert_eq!(rules.of(&room("price:gold")).rooms, log(5));
+    }
+
+    #[test]
+    fn no_rule_is_about_what_tidings_keeps_for_itself() {
+        let mut rules = Rules::default();
+        rules.add("*", Rooms::ephemeral());
+        let room = RoomName::new("a").unwrap();
+        for kept in [RoomName::of_presence(&room).unwrap(), room.members(), RoomName::nodes()] {
+            assert_ne!(rules.of(&kept).rooms.kind(), Kind::Ephemeral, "{kept}");
+        }
+        assert_eq!(rules.of(&RoomName::of_user("ann").unwrap()).rooms.kind(), Kind::Ephemeral);
+    }
+
+    #[test]
+    fn what_names_a_room_names_who_is_in_it() {
+        let told = RoomName::of_presence(&RoomName::new("a:1").unwrap()).unwrap();
+        for (pattern, fits) in
+            [("a:1", true), ("a:*", true), ("*", true), ("a:2", false), ("~presence:*", false)]
+        {
+            assert_eq!(Pattern::new(pattern).fits(&told), fits, "{pattern}");
+        }
     }
 }

@@ -4,6 +4,7 @@ mod agenda;
 mod auth;
 mod batch;
 mod direct;
+mod ears;
 mod mailbox;
 mod subscription;
 mod task;
@@ -11,6 +12,7 @@ mod work;
 
 pub use batch::{Batch, Step};
 pub use direct::Outlet;
+pub(crate) use ears::{Ears, Heard};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use subscription::{Item, Subscriptions, read as read_history};
 pub(crate) use work::perform;

@@ -1,7 +1,14 @@
 //! Building a hub, with the one decision that cannot be skipped.
 
-use super::{Hub, Node, call::Calls, control::Control, deliver::Dirty, quotas::Quotas};
-use crate::{Broker, Gate, Limits, MemoryBroker, Rooms, Wheel, policy::Rules};
+use super::{
+    Hub, Node,
+    call::Calls,
+    control::Control,
+    deliver::Dirty,
+    presence::{Offline, PresenceBroker, Presences},
+    quotas::Quotas,
+};
+use crate::{Broker, Gate, Limits, MemoryBroker, RoomName, Rooms, Wheel, policy::Rules};
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
@@ -29,6 +36,7 @@ pub struct HubBuilder<G = NoGate> {
     broker: Arc<dyn Broker>,
     rules: Rules,
     limits: Limits,
+    offline: Option<Offline>,
     pub(crate) wall: fn() -> SystemTime,
 }
 
@@ -44,14 +52,15 @@ impl HubBuilder {
             broker: Arc::new(MemoryBroker::new()),
             rules: Rules::default(),
             limits: Limits::default(),
+            offline: None,
             wall: SystemTime::now,
         }
     }
 
     /// Sets who may connect, join, publish and call. [`gate::open`](crate::gate::open) lets everybody.
     pub fn gate(self, gate: impl Gate) -> HubBuilder<Arc<dyn Gate>> {
-        let Self { broker, rules, limits, wall, .. } = self;
-        HubBuilder { gate: Arc::new(gate), broker, rules, limits, wall }
+        let Self { broker, rules, limits, offline, wall, .. } = self;
+        HubBuilder { gate: Arc::new(gate), broker, rules, limits, offline, wall }
     }
 }
 
@@ -71,6 +80,22 @@ impl<G> HubBuilder<G> {
         self
     }
 
+    /// Sets what is called when a user has gone from a room whose class has a [`Presence`](crate::Presence): by one node of
+    /// all, when nobody knows of a session of the user in that room any more and the grace time is over. Of a room of the user
+    /// ([`RoomName::of_user`]) it says that the user is offline. Give it to every node: each calls its own.
+    ///
+    /// It is called once, unless the node that is to call it is killed in that moment: then never. A user who is one of so
+    /// many that not all are [listed](crate::Presence::listed) is not told of. One that panics, or takes longer than
+    /// [`Limits::call_wait`], is given up. Of those that wait for their turn, 64 at once, there are 10 000 at most.
+    #[must_use]
+    pub fn on_offline<F>(mut self, handler: impl Fn(String, RoomName) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.offline = Some(Offline::new(handler));
+        self
+    }
+
     /// Sets what one client may ask for.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -82,14 +107,28 @@ impl<G> HubBuilder<G> {
 impl HubBuilder<Arc<dyn Gate>> {
     /// Builds the hub.
     pub fn build(self) -> Hub {
-        let Self { gate, broker, rules, limits, wall } = self;
+        let Self { gate, broker, rules, limits, offline, wall } = self;
+        let (id, rules) = (RandomState::new().hash_one(0_u8), Arc::new(rules));
+        let presences = rules.have_presence().then(|| Arc::new(Presences::new(id)));
+        let words = presences.is_some().then(|| Arc::clone(&broker));
+        let broker = match &presences {
+            None => broker,
+            Some(presences) => Arc::new(PresenceBroker {
+                broker,
+                presences: Arc::clone(presences),
+                rules: Arc::clone(&rules),
+            }),
+        };
         let node = Arc::new(Node {
-            id: RandomState::new().hash_one(0_u8),
+            id,
             gate,
             broker,
+            words,
             limits,
             wall,
             rules,
+            presences,
+            offline,
             reads: Arc::new(Semaphore::new(READS)),
             rooms: Default::default(),
             sessions: Default::default(),

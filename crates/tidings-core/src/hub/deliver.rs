@@ -97,7 +97,8 @@ impl Node {
         if rooms.len() >= self.limits.node_rooms {
             return None;
         }
-        let room = Arc::new(Room::new(name.clone(), Arc::clone(self.rules.of(name))));
+        let presences = self.presence_of(name).and(self.presences.clone());
+        let room = Arc::new(Room::new(name.clone(), Arc::clone(self.rules.of(name)), presences));
         rooms.insert(name.clone(), Arc::clone(&room));
         let membership = room.enter(mailbox, subscription);
         drop(rooms);
@@ -118,6 +119,7 @@ impl Node {
                 runtime.spawn(flush(Arc::clone(&self.dirty), self.limits.batch, Arc::clone(&self.counts)));
             }
             self.listen(runtime);
+            self.tend(runtime);
             // What was left undone by those before.
             self.dirty.tell();
             self.dirty.flush.notify_one();

@@ -53,6 +53,9 @@ impl Hub {
         let _ = timeout(within, gone).await;
         let (all, left) = self.node.sessions.lock().end();
         all.iter().for_each(|mailbox| mailbox.close(CloseReason::Drain));
+        if let Some(presences) = &self.node.presences {
+            presences.end_well().await;
+        }
         if left > 0 {
             tracing::warn!(left, "clients have not gone in {within:?}");
         }

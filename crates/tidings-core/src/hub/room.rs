@@ -2,9 +2,12 @@
 
 mod members;
 
-use super::{Node, Runs};
+use super::{
+    Node, Runs,
+    presence::{Presences, Seat},
+};
 use crate::{
-    From, Message, RoomName, Rooms,
+    From, Identity, Message, Position, RoomName, Rooms,
     broker::{BrokerError, ReadFrom},
     ingest::{Ingest, Replica, Synced},
     policy::Class,
@@ -32,6 +35,8 @@ pub(crate) struct Room {
     pub(crate) class: Arc<Class>,
     /// No two rooms of a process have the same.
     pub(crate) serial: u64,
+    /// Where it is told who is in it, if it is.
+    presences: Option<Arc<Presences>>,
     state: Mutex<State>,
     /// Told when the first range read is in.
     known: Notify,
@@ -56,7 +61,10 @@ struct State {
 /// A session's place among a room's members; dropping it leaves the room, whenever that is.
 pub(crate) struct Membership {
     pub(crate) room: Arc<Room>,
-    key: usize,
+    // Small ones, for there are many memberships.
+    key: u32,
+    /// The user's, where it is told who is in the room.
+    seat: Option<Seat>,
 }
 
 /// Some of a room's members, who are to be served.
@@ -69,7 +77,7 @@ pub(super) struct Pass {
 }
 
 impl Room {
-    pub(super) fn new(name: RoomName, class: Arc<Class>) -> Self {
+    pub(super) fn new(name: RoomName, class: Arc<Class>, presences: Option<Arc<Presences>>) -> Self {
         let rooms = class.rooms;
         let mut retention = rooms.retention();
         retention.count = retention.count.min(RING);
@@ -84,14 +92,14 @@ impl Room {
             checked: Instant::now(),
         };
         let serial = SERIAL.fetch_add(1, Relaxed);
-        Self { name, rooms, class, serial, state: Mutex::new(state), known: Notify::new() }
+        Self { name, rooms, class, serial, presences, state: Mutex::new(state), known: Notify::new() }
     }
 
     pub(super) fn enter(self: &Arc<Self>, mailbox: Arc<Mailbox>, subscription: usize) -> Membership {
         let mut state = self.state.lock();
         state.empty = None;
         let key = state.members.insert(mailbox, subscription);
-        Membership { room: Arc::clone(self), key }
+        Membership { room: Arc::clone(self), key: key as u32, seat: None }
     }
 
     /// Ends the room if nobody was in it for `linger`, or if there is nothing in it that were worth keeping.
@@ -198,6 +206,16 @@ impl Room {
         look(self.state.lock().replica.ring())
     }
 
+    /// Before the oldest message that the node holds.
+    pub(crate) fn base(&self) -> Position {
+        self.with_ring(Ring::base)
+    }
+
+    /// The newest one's.
+    pub(crate) fn head(&self) -> Position {
+        self.with_ring(Ring::head)
+    }
+
     pub(crate) fn fill(&self, reader: &mut Reader, bytes: usize) -> Fill {
         reader.fill(self.state.lock().replica.ring(), bytes, self.rooms.slow_policy())
     }
@@ -243,10 +261,24 @@ impl Room {
     }
 }
 
+impl Membership {
+    /// Takes note whose it is, where it is told who is in the room.
+    pub(crate) fn sit(&mut self, node: &Node, who: Option<&Identity>) {
+        if self.seat.is_none()
+            && let Some(presences) = &self.room.presences
+        {
+            self.seat = node.sit(presences, &self.room.name, who);
+        }
+    }
+}
+
 impl Drop for Membership {
     fn drop(&mut self) {
+        if let (Some(presences), Some(seat)) = (&self.room.presences, self.seat.take()) {
+            presences.rise(seat);
+        }
         let mut state = self.room.state.lock();
-        let member = state.members.remove(self.key);
+        let member = state.members.remove(self.key as usize);
         if state.members.is_empty() {
             state.empty = Some(Instant::now());
         }

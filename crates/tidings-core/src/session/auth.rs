@@ -34,6 +34,7 @@ impl Session {
         }
         closed.into_iter().for_each(|(room, denied)| self.leave(room, &denied));
         self.agenda.say(renewed(&self.node, &who, reference));
+        self.subscriptions.sit(&self.node, &who);
         self.identity = Some(who);
     }
 }
@@ -49,7 +50,9 @@ async fn renew(
     let who = identify(&node, &before, &token).await?;
     let mut closed = Vec::new();
     for room in rooms {
-        match node.ask("join", |gate| gate.join(&who, &room)).await {
+        let told = room.presence_of();
+        let asked = told.as_ref().unwrap_or(&room);
+        match node.ask("join", |gate| gate.join(&who, asked)).await {
             Ok(()) => {}
             Err(unknown @ (Denied::Unavailable(_) | Denied::Internal)) => return Err(unknown),
             Err(denied) => closed.push((room, denied)),

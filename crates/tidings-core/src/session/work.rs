@@ -52,6 +52,9 @@ pub enum JoinError {
         /// The limit.
         max: usize,
     },
+    /// The room is to tell who is in another, of which that is not told.
+    #[error("it is not told who is in this room")]
+    NoPresence,
     /// The node has as many rooms as it takes; later it may have fewer.
     #[error("the server has as many rooms as it takes")]
     Full,
@@ -94,7 +97,7 @@ impl JoinError {
     /// The code of the protocol.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Name(_) => "bad_room",
+            Self::Name(_) | Self::NoPresence => "bad_room",
             Self::Denied(denied) => denied.code(),
             Self::TooManyRooms { .. } => "too_many_rooms",
             Self::Full => "busy",
@@ -178,15 +181,21 @@ async fn try_to_enter(
     from: From,
 ) -> Result<Entered, JoinError> {
     let mut since = None;
+    // Who is in a room is for whoever may be in it.
+    let told = room.presence_of();
+    if told.as_ref().is_some_and(|told| node.presence_of(told).is_none()) {
+        return Err(JoinError::NoPresence);
+    }
+    let asked = told.as_ref().unwrap_or(&room);
     if let Some(who) = &who {
-        if room.user().is_some_and(|user| Some(user) != who.name()) {
+        if asked.user().is_some_and(|user| Some(user) != who.name()) {
             return Err(Denied::forbidden("this room is another user's").into());
         }
         let hearing = timeout(node.limits.join_wait, node.hearing()).await;
         since = hearing.map_err(|_| JoinError::Unavailable)?;
-        node.ask("join", |gate| gate.join(who, &room)).await?;
+        node.ask("join", |gate| gate.join(who, asked)).await?;
     }
-    let membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;
+    let mut membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;
     let begun = async {
         membership.room.known().await;
         let read = match membership.room.begin(from, Instant::now()) {
@@ -207,6 +216,7 @@ async fn try_to_enter(
         // The gate may have looked before.
         node.holds_since(since, who, &room)?;
     }
+    membership.sit(&node, who.as_ref());
     Ok(Entered { membership, reader })
 }
 
@@ -281,6 +291,9 @@ async fn publish(
     if let Some(who) = &who {
         if room.user().is_some() {
             return Err(Denied::forbidden("the room of a user is written by the application").into());
+        }
+        if room.told().is_some() {
+            return Err(Denied::forbidden("who is in a room is told by the server").into());
         }
         node.ask("publish", |gate| gate.publish(who, &room, &event)).await?;
     }

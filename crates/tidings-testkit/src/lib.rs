@@ -7,6 +7,7 @@ pub mod heap;
 mod http;
 mod ledger;
 mod log;
+pub mod presence;
 mod program;
 mod random;
 pub mod raw;

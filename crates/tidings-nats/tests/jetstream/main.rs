@@ -6,6 +6,7 @@ mod control;
 mod faults;
 mod hubs;
 mod leaf;
+mod presence;
 mod recreated;
 mod server;
 mod sink;

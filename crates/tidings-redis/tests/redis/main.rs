@@ -6,6 +6,7 @@ mod control;
 mod faults;
 mod hubs;
 mod limits;
+mod presence;
 mod recreated;
 mod sentinel;
 mod server;

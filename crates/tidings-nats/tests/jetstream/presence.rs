@@ -1,0 +1,18 @@
+//! Who is in a room, told by nodes each of which has a broker of its own.
+
+use crate::server::*;
+use tidings_testkit::presence;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_told_alike_on_every_node_and_transport() {
+    let server = NatsServer::start();
+    let brokers = [server.broker().await, server.broker().await];
+    presence::members_are_told_alike_on_every_node_and_transport(brokers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_changes_transport_and_node_has_not_left() {
+    let server = NatsServer::start();
+    let brokers = [server.broker().await, server.broker().await];
+    presence::a_user_who_changes_transport_and_node_has_not_left(brokers).await;
+}

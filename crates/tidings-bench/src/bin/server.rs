@@ -5,7 +5,7 @@ use anyhow::Context;
 use clap::Parser;
 use std::{net::SocketAddr, time::Duration};
 use tidings::{
-    Asset, CallError, Denied, Event, Gate, Hub, Identity, Limits, Rate, Rooms, gate,
+    Asset, CallError, Denied, Event, Gate, Hub, Identity, Limits, Presence, Rate, Rooms, gate,
     gate::{Decision, RequestHead},
 };
 use tokio::net::TcpListener;
@@ -34,6 +34,10 @@ struct Options {
     /// Share rooms with other nodes by this broker, such as nats://127.0.0.1:4222 or redis://127.0.0.1:6379.
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
+    /// Tell who is in the rooms of this name, or with a * at the end in all that begin so. A client says who it is by the header
+    /// x-user.
+    #[arg(long, value_name = "PATTERN", conflicts_with = "token")]
+    presence: Option<String>,
     /// Seconds that clients may take to go when the server is told to end.
     #[arg(long, default_value_t = 10, value_name = "S")]
     patience: u64,
@@ -81,8 +85,13 @@ async fn run(options: Options) -> anyhow::Result<()> {
     if let Some(address) = &options.broker {
         builder = builder.broker(tidings_bench::broker(address).await?);
     }
+    if let Some(pattern) = &options.presence {
+        let rooms = Rooms::log(options.history, Duration::from_secs(3_600));
+        builder = builder.rooms(pattern, rooms.presence(Presence::new().listed(1_000)));
+    }
     let hub = match options.token {
         Some(token) => builder.gate(Bearer { token }).build(),
+        None if options.presence.is_some() => builder.gate(ByName).build(),
         None => builder.gate(gate::open()).build(), // for measurements on the loopback
     };
     hub.on_call("echo", |_, said: String| async move { Ok::<_, CallError>(said) });
@@ -143,6 +152,17 @@ impl Gate for Bearer {
     fn join<'a>(&'a self, _: &'a Identity, room: &'a tidings::RoomName) -> Decision<'a> {
         let open = room.as_str() != "forbidden";
         Box::pin(async move { if open { Ok(()) } else { Err(Denied::forbidden("for nobody")) } })
+    }
+}
+
+/// Takes anybody's word for who it is.
+struct ByName;
+
+impl Gate for ByName {
+    fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity> {
+        let name = head.headers.get("x-user").and_then(|name| name.to_str().ok());
+        let who = name.map_or_else(Identity::anonymous, Identity::user);
+        Box::pin(async move { Ok(who) })
     }
 }
 

@@ -76,7 +76,9 @@ enum Written {
     Gone {
         stored: bool,
     },
-    Sign,
+    Sign {
+        stored: bool,
+    },
     /// A list of the node's rooms.
     List {
         list: u8,
@@ -249,8 +251,11 @@ impl Driver {
 
     fn note(&mut self, written: Written) {
         let stored = match written {
-            Written::Sign => {
+            Written::Sign { stored } => {
                 self.beating = false;
+                if !stored {
+                    self.beat = Instant::now();
+                }
                 return;
             }
             Written::Gone { stored } => stored,
@@ -371,12 +376,14 @@ impl Driver {
         let word = message.event().parse::<Word>();
         let word =
             word.inspect_err(|error| tracing::debug!("a word about members is not understood: {error}"));
-        if let Ok(Word::Here { node, .. }) = &word {
-            self.nodes.meet(*node, Instant::now());
-        }
+        let said = word.as_ref().ok().and_then(|word| match word {
+            Word::Here { node, .. } => Some(*node),
+            Word::Gone { .. } => None,
+        });
         let (me, before, at) = (self.presences.me, message.follows(), message.position());
         let mut left = Vec::new();
         let mut value = None;
+        let mut was_known = false;
         self.presences.change_known(name, |room| {
             room.words += 1;
             if let Ok(word) = word {
@@ -389,7 +396,7 @@ impl Driver {
                 }
                 left = room.fold.take(word, me);
             }
-            let was_known = room.hearing == Hearing::Hears { until: None };
+            was_known = room.hearing == Hearing::Hears { until: None };
             if was_known || room.hearing == (Hearing::Hears { until: Some(at) }) {
                 room.hearing = Hearing::Hears { until: None };
                 room.stand(before, at);
@@ -403,6 +410,9 @@ impl Driver {
                 value = Some(room.value(told, before, at));
             }
         });
+        if let Some(said) = said {
+            self.nodes.meet(said, was_known, Instant::now());
+        }
         let Some(node) = self.node.upgrade() else { return };
         if let Some(value) = value {
             node.live(value);
@@ -476,9 +486,7 @@ impl Driver {
             let (broker, sign) =
                 (Arc::clone(&self.broker), self.sign(Sign::Alive { node: self.presences.me }));
             self.writing.spawn(async move {
-                // The next one comes soon.
-                let _ = timeout(BEAT, broker.publish(sign)).await;
-                Written::Sign
+                Written::Sign { stored: matches!(timeout(BEAT, broker.publish(sign)).await, Ok(Ok(_))) }
             });
         }
         let newly: Vec<_> = self.nodes.dead(now).into_iter().filter(|node| self.dead.insert(*node)).collect();

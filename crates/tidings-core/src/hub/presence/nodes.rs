@@ -52,10 +52,11 @@ impl Nodes {
         }
     }
 
-    /// A node of which there has been no sign has told something: one will follow soon, or it has gone.
-    pub(super) fn meet(&mut self, node: u64, now: Instant) {
-        if node != self.me && !self.others.contains_key(&node) {
-            self.set(node, now + 2 * BEAT);
+    /// A node has told something. If it did just now, or there has been no sign of it, one will follow soon, or it has gone.
+    pub(super) fn meet(&mut self, node: u64, just_now: bool, now: Instant) {
+        let (lease, until) = (self.others.get(&node).copied(), now + 2 * BEAT);
+        if node != self.me && lease.is_none_or(|lease| just_now && lease < until) {
+            self.set(node, until);
         }
     }
 
@@ -124,11 +125,15 @@ mod tests {
         assert!(!nodes.is_dead(2, now + second(14)));
         assert_eq!(nodes.dead(now + second(15)), [2]);
         assert!(!nodes.is_dead(3, now + second(15)), "nothing is known of it");
-        nodes.meet(3, now + second(15));
+        nodes.meet(3, false, now + second(15));
         nodes.take(Sign::Alive { node: 1 }, now + second(20));
         assert!(!nodes.is_dead(3, now + second(24)) && nodes.is_dead(3, now + second(25)));
-        nodes.take(Sign::Swept { node: 2 }, now + second(16));
-        assert!(nodes.dead(now + second(16)).is_empty());
+        nodes.meet(2, false, now + second(20));
+        assert!(nodes.is_dead(2, now + second(20)), "what it has said long ago is no sign");
+        nodes.meet(2, true, now + second(20));
+        assert!(!nodes.is_dead(2, now + second(24)), "it speaks before it gives a sign");
+        nodes.take(Sign::Swept { node: 2 }, now + second(24));
+        assert!(!nodes.dead(now + second(27)).contains(&2));
     }
 
     #[test]

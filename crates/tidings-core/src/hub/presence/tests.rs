@@ -256,6 +256,29 @@ async fn a_node_that_was_cut_off_comes_back_and_has_buried_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_back_is_not_buried_again_before_its_next_sign_of_life() {
+    let broker = Arc::new(MemoryBroker::new());
+    let link = Arc::new(Link::new(&broker));
+    let (one, two) = (hub_on(&broker), hub_on(&link));
+    let (_ann, _bob) = (session(&one, "ann", "a").await, session(&two, "bob", "a").await);
+    until(&one, "a", &["ann", "bob"]).await;
+    let mut watching = watch(&one, "a").await;
+    assert_eq!(told(&mut watching).await, names(&["ann", "bob"]));
+    for n in 0..10 {
+        // Signs get lost, and words do not.
+        link.cut();
+        sleep(30 * SECOND + n * SECOND / 2).await;
+        assert_eq!(told(&mut watching).await, names(&["ann"]));
+        link.lose(Some(RoomName::nodes()));
+        link.heal();
+        assert_eq!(told(&mut watching).await, names(&["ann", "bob"]));
+        sleep(9 * SECOND).await;
+        link.lose(None);
+        nothing_within(30 * SECOND, &mut watching).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quiet_node_is_not_forgotten_among_many_words() {
     let broker = Arc::new(MemoryBroker::new());
     let (one, two) = (hub_on(&broker), hub_on(&broker));

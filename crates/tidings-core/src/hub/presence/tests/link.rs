@@ -17,6 +17,8 @@ use std::{
 pub(super) struct Link {
     broker: Arc<MemoryBroker>,
     cut: Arc<AtomicBool>,
+    /// Of this room no event gets to the broker.
+    lost: Mutex<Option<RoomName>>,
     relays: Mutex<Vec<Arc<Relay>>>,
 }
 
@@ -27,11 +29,21 @@ struct Relay {
 
 impl Link {
     pub(super) fn new(broker: &Arc<MemoryBroker>) -> Self {
-        Self { broker: Arc::clone(broker), cut: Arc::default(), relays: Mutex::default() }
+        Self {
+            broker: Arc::clone(broker),
+            cut: Arc::default(),
+            lost: Mutex::default(),
+            relays: Mutex::default(),
+        }
     }
 
     pub(super) fn cut(&self) {
         self.cut.store(true, SeqCst);
+    }
+
+    /// Events of this room are not stored, as far as anybody knows.
+    pub(super) fn lose(&self, room: Option<RoomName>) {
+        *self.lost.lock() = room;
     }
 
     pub(super) fn heal(&self) {
@@ -70,6 +82,9 @@ impl Broker for Link {
     }
 
     fn publish(&self, publish: Publish) -> Answer<'_, Position> {
+        if self.lost.lock().as_ref() == Some(&publish.room) {
+            return Box::pin(ready(Err(BrokerError::Unknown("it is lost".to_owned()))));
+        }
         self.through(|| self.broker.publish(publish))
     }
 

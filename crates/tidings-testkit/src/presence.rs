@@ -151,6 +151,35 @@ pub async fn members_are_told_alike_on_every_node_and_transport(brokers: [impl B
     }
 }
 
+/// Where the broker has lost all that was said, which `lose` does, every node says again what it has to say.
+///
+/// # Panics
+/// If not.
+pub async fn members_are_told_again_where_their_words_were_lost(
+    brokers: [impl Broker; 3],
+    lose: impl AsyncFnOnce(),
+) {
+    let [one, two, late] = brokers;
+    let (one, two) = (node(one, SHORT).await, node(two, SHORT).await);
+    let _ann = Person::come(Kind::Ws, one.address(), "r", "ann").await;
+    let _bob = Person::come(Kind::Sse, two.address(), "r", "bob").await;
+    let all = ["ann", "bob"];
+    let mut watching = watch(Kind::Ws, one.address(), "r", "now").await;
+    Told::until(SOON, &mut watching, &all).await;
+    lose().await;
+    let late = node(late, SHORT).await;
+    let members = async || late.hub().presence("r").await.map(|members| members.users).unwrap_or_default();
+    let told = async {
+        while members().await != all {
+            sleep(SHORT / 10).await
+        }
+    };
+    within(2 * LONG, "members on a node that knew nothing", told).await;
+    for node in [&one, &two] {
+        Told::until(LONG, &mut watch(Kind::Ws, node.address(), "r", "now").await, &all).await;
+    }
+}
+
 /// The cursor after the value that there is.
 async fn newest(mut client: Client) -> String {
     Told::next(&mut client).await;

@@ -12,22 +12,22 @@ mod fold;
 mod journal;
 mod nodes;
 mod offline;
+mod others;
 mod part;
+mod room;
 
 pub(super) use broker::PresenceBroker;
 pub(super) use offline::Offline;
 
 use super::{Hub, Node};
 use crate::{
-    CloseReason, Event, Identity, JoinError, Message, Position, Presence, RoomName,
+    CloseReason, Identity, JoinError, Presence, RoomName,
     broker::{BrokerError, Slice},
     session::Mailbox,
     surplus::surplus,
     sync::Mutex,
 };
-use driver::Hearing;
-use fold::Fold;
-use part::Part;
+use room::Room;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 use std::{
@@ -77,44 +77,6 @@ struct Tended {
     running: bool,
     /// The node has ended.
     ended: bool,
-}
-
-/// A room as far as its members are concerned.
-struct Room {
-    presence: Presence,
-    part: Part,
-    fold: Fold,
-    /// Where the words stand that the fold is made of, once it is up to date: before the last one, and after it.
-    place: Option<(Position, Position)>,
-    /// Told when it is up to date.
-    known: Arc<Notify>,
-    /// For whom it is kept though nobody is in it here.
-    wanted: usize,
-    /// For how many of them each change is handed over.
-    watched: usize,
-    hearing: Hearing,
-    writing: Writing,
-    /// The number of the node's own newest word that was heard.
-    heard: u64,
-    /// It is among those to be looked at.
-    dirty: bool,
-    /// When it is looked at again.
-    due: Option<Instant>,
-    /// Until when others that have gone are not said to have gone again.
-    buried: Option<Instant>,
-    /// Words that came after the node's own newest.
-    words: usize,
-}
-
-/// How far the node's own word is.
-#[derive(Debug, Clone, Copy, Default)]
-struct Writing {
-    /// It is under way.
-    busy: bool,
-    /// When the last one was begun.
-    begun: Option<Instant>,
-    /// It was stored, and is to be heard by a time: the number of it.
-    stored: Option<(u64, Instant)>,
 }
 
 /// A user's session in a room, by a number; who has it must give it back.
@@ -302,37 +264,6 @@ impl Tended {
         if let Some(enough) = surplus(self.dirty.capacity(), self.dirty.len(), KEPT) {
             self.dirty.shrink_to(enough);
         }
-    }
-}
-
-impl Room {
-    fn new(presence: Presence) -> Self {
-        Self {
-            presence,
-            part: Part::default(),
-            fold: Fold::default(),
-            place: None,
-            known: Arc::default(),
-            wanted: 0,
-            watched: 0,
-            hearing: Hearing::default(),
-            writing: Writing::default(),
-            heard: 0,
-            dirty: false,
-            due: None,
-            buried: None,
-            words: 0,
-        }
-    }
-
-    fn members(&self) -> Members {
-        self.fold.members(self.presence.most_listed())
-    }
-
-    /// The members as clients are told of them.
-    fn value(&self, told: RoomName, before: Position, at: Position) -> Arc<Message> {
-        let event = Event::json("presence", &self.members()).expect("a name, and a list of texts is JSON");
-        Arc::new(Message::new(told, at, before, event))
     }
 }
 

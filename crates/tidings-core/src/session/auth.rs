@@ -34,7 +34,6 @@ impl Session {
         }
         closed.into_iter().for_each(|(room, denied)| self.leave(room, &denied));
         self.agenda.say(renewed(&self.node, &who, reference));
-        self.subscriptions.sit(&self.node, &who);
         self.identity = Some(who);
     }
 }

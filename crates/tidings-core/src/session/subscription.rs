@@ -103,12 +103,6 @@ impl Subscriptions {
         self.slots[key] = Some(Subscription { membership, reader, read: None });
     }
 
-    /// The session has a name from now on, if it had none.
-    pub(super) fn sit(&mut self, node: &Node, who: &Identity) {
-        let subscriptions = self.slots.iter_mut().filter_map(|(_, slot)| slot.as_mut());
-        subscriptions.for_each(|one| one.membership.sit(node, Some(who)));
-    }
-
     pub(super) fn remove_room(&mut self, room: &RoomName) {
         if let Ok(at) = self.find(room) {
             self.slots.try_remove(self.sorted.remove(at));

@@ -16,3 +16,15 @@ async fn a_user_who_changes_transport_and_node_has_not_left() {
     let brokers = [server.broker().await, server.broker().await];
     presence::a_user_who_changes_transport_and_node_has_not_left(brokers).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_told_again_where_their_words_were_lost() {
+    let mut server = NatsServer::start();
+    let brokers = [server.broker().await, server.broker().await, server.broker().await];
+    presence::members_are_told_again_where_their_words_were_lost(brokers, async || {
+        // Its streams are in memory.
+        server.kill();
+        server.restart();
+    })
+    .await;
+}

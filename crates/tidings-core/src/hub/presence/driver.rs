@@ -1,16 +1,17 @@
 //! The one task of a node that tends to the rooms whose members are told.
 
 use super::{
-    Presences, Room, Tended, WAIT,
+    Presences, Tended, WAIT,
     fold::Word,
-    journal::{self, Journal, OPEN, Sweep},
-    nodes::{BEAT, Nodes, Sign},
+    journal::{Journal, Sweep},
+    nodes::{Nodes, Sign},
+    room::{Hearing, Room, Say},
 };
 use crate::{
-    Event, Message, Notice, Position, RoomName,
+    Event, Message, Notice, RoomName,
     broker::{Broker, BrokerError, Publish, Sink},
     hub::{Node, jitter},
-    policy::{MEMBERS, MEMBERS_AGE, Rules},
+    policy::Rules,
     session::{Ears, Heard, Item, Mailbox},
 };
 use std::{
@@ -23,51 +24,39 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-/// How far the node is with hearing a room's words.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Hearing {
-    /// It does not.
-    #[default]
-    Not,
-    /// It is about to.
-    Begins,
-    /// What was there when it began ends at this position; none once that has been heard.
-    Hears { until: Option<Position> },
-}
-
 /// What the task has at hand.
-struct Driver {
-    node: Weak<Node>,
-    presences: Arc<Presences>,
-    rules: Arc<Rules>,
-    broker: Arc<dyn Broker>,
-    ears: Ears,
+pub(super) struct Driver {
+    pub(super) node: Weak<Node>,
+    pub(super) presences: Arc<Presences>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) ears: Ears,
     /// Rooms that are being entered.
-    entering: JoinSet<(RoomName, Heard)>,
-    writing: JoinSet<Written>,
+    pub(super) entering: JoinSet<(RoomName, Heard)>,
+    pub(super) writing: JoinSet<Written>,
     /// Rooms that are to be looked at later: each once, by its own account.
-    later: BTreeSet<(Instant, RoomName)>,
-    signs: Hearing,
-    nodes: Nodes,
+    pub(super) later: BTreeSet<(Instant, RoomName)>,
+    pub(super) signs: Hearing,
+    pub(super) nodes: Nodes,
     /// Those that have gone, as the rooms where they had somebody were told.
-    dead: HashSet<u64>,
+    pub(super) dead: HashSet<u64>,
     /// When to see to the nodes, if to any.
-    tick: Option<Instant>,
-    beat: Instant,
-    beating: bool,
+    pub(super) tick: Option<Instant>,
+    pub(super) beat: Instant,
+    pub(super) beating: bool,
     /// What another is to find when this node has gone, if the application wants to be told of users who have.
-    journal: Option<Journal>,
+    pub(super) journal: Option<Journal>,
     /// What is done about others that have gone.
-    sweeps: Vec<Sweep>,
+    pub(super) sweeps: Vec<Sweep>,
     /// Since when no room was tended.
-    idle: Option<Instant>,
+    pub(super) idle: Option<Instant>,
     /// The broker takes nothing, and is to be left alone until a time; the next time for so long.
-    rest: Option<Instant>,
-    pause: Duration,
+    pub(super) rest: Option<Instant>,
+    pub(super) pause: Duration,
 }
 
 /// What was to be stored, and whether it was.
-enum Written {
+pub(super) enum Written {
     Here {
         room: RoomName,
         number: u64,
@@ -94,12 +83,6 @@ enum Written {
         node: u64,
         stored: bool,
     },
-}
-
-/// What is to be said in a room.
-struct Say {
-    word: Word,
-    key: String,
 }
 
 impl Node {
@@ -229,7 +212,7 @@ impl Driver {
         }
     }
 
-    fn enter(&mut self, room: RoomName) {
+    pub(super) fn enter(&mut self, room: RoomName) {
         let heard = self.ears.enter(room.clone());
         self.entering.spawn(async move { (room, heard.await) });
     }
@@ -451,135 +434,7 @@ impl Driver {
         self.presences.begin(Arc::clone(self.ears.mailbox()));
     }
 
-    /// Gives signs of life while there are rooms to be tended, and hears those of others.
-    fn tend_to_nodes(&mut self, now: Instant) {
-        // Whoever wants to be told of users hears of nodes that have gone, whether anybody is here or not.
-        let is_idle = self.journal.is_none() && self.presences.rooms.lock().by_name.is_empty();
-        let Some(tick) = self.tick else {
-            if !is_idle {
-                (self.tick, self.beat, self.idle) = (Some(now), now, None);
-                (self.signs, self.nodes) = (Hearing::Begins, Nodes::new(self.presences.me, now));
-                self.enter(RoomName::nodes());
-            }
-            return;
-        };
-        if tick > now {
-            return;
-        }
-        self.tick = Some(now + TICK);
-        if is_idle {
-            if now.saturating_duration_since(*self.idle.get_or_insert(now)) >= IDLE
-                && self.signs == (Hearing::Hears { until: None })
-            {
-                self.ears.leave(&RoomName::nodes());
-                (self.tick, self.signs) = (None, Hearing::Not);
-            }
-            return;
-        }
-        self.idle = None;
-        if self.signs == Hearing::Not {
-            self.signs = Hearing::Begins;
-            self.enter(RoomName::nodes());
-        }
-        if self.beat <= now && !self.beating {
-            (self.beat, self.beating) = (now + BEAT, true);
-            let (broker, sign) =
-                (Arc::clone(&self.broker), self.sign(Sign::Alive { node: self.presences.me }));
-            self.writing.spawn(async move {
-                Written::Sign { stored: matches!(timeout(BEAT, broker.publish(sign)).await, Ok(Ok(_))) }
-            });
-        }
-        let newly: Vec<_> = self.nodes.dead(now).into_iter().filter(|node| self.dead.insert(*node)).collect();
-        if !newly.is_empty() {
-            tracing::info!(nodes = ?newly, "nodes have gone");
-            let mut rooms = self.presences.rooms.lock();
-            let has = |room: &Room| newly.iter().any(|node| room.fold.of(*node).is_some());
-            let with = rooms.by_name.iter().filter(|(_, room)| has(room));
-            let with: Vec<_> = with.map(|(name, _)| name.clone()).collect();
-            with.iter().for_each(|name| rooms.touch(name));
-        }
-        if self.journal.is_some() {
-            self.sweeps.extend(newly.into_iter().map(|node| Sweep::new(node, now)));
-            let mut sweeps = std::mem::take(&mut self.sweeps);
-            sweeps.retain_mut(|sweep| self.sweep(sweep, now));
-            self.sweeps = sweeps;
-        }
-        self.write_lists();
-    }
-
-    /// Writes down in which rooms this node has somebody.
-    fn write_lists(&mut self) {
-        while let Some((list, event)) = self.journal.as_mut().and_then(Journal::next) {
-            let room = RoomName::journal(self.presences.me, list);
-            let rooms = self.rules.of(&room).rooms;
-            let (broker, publish) = (Arc::clone(&self.broker), Publish { room, event, key: None, rooms });
-            self.writing.spawn(async move {
-                let stored = matches!(timeout(WAIT, broker.publish(publish)).await, Ok(Ok(_)));
-                Written::List { list, stored }
-            });
-        }
-    }
-
-    /// Sees to the rooms of a node that has gone. Answers whether there is more to be done.
-    fn sweep(&mut self, sweep: &mut Sweep, now: Instant) -> bool {
-        if self.nodes.is_deaf(now) {
-            return true;
-        }
-        let node = sweep.node;
-        if !self.nodes.is_dead(node, now) {
-            // It is there again, or another has done it.
-            sweep.open.drain(..).for_each(|room| self.presences.unwant(&room));
-            return false;
-        }
-        let rooms = self.rules.of(&RoomName::journal(node, 0)).rooms;
-        let broker = Arc::clone(&self.broker);
-        if !sweep.begun {
-            if sweep.at <= now && self.nodes.rank(now) > 0 && sweep.waited < journal::TURNS {
-                (sweep.at, sweep.waited) = (now + journal::TURN, sweep.waited + 1);
-            }
-            if sweep.at <= now {
-                sweep.begun = true;
-                self.writing.spawn(async move {
-                    let read = timeout(WAIT, journal::read(&*broker, node, rooms)).await;
-                    Written::Lists { node, read: read.ok().and_then(Result::ok) }
-                });
-            }
-            return true;
-        }
-        let presences = &self.presences;
-        sweep.open.retain(|room| {
-            let is_done = |room: &mut Room| room.place.is_some() && room.fold.of(node).is_none();
-            let done = presences.with(room, is_done).unwrap_or(true);
-            if done {
-                presences.unwant(room);
-            }
-            !done
-        });
-        while sweep.open.len() < OPEN
-            && let Some(room) = sweep.rooms.pop_front()
-        {
-            let Some(presence) = self.rules.of(&room).rooms.presence_policy() else { continue };
-            presences.change(&room, presence, |room| {
-                room.wanted += 1;
-                true
-            });
-            sweep.open.push(room);
-        }
-        if !sweep.read || !sweep.open.is_empty() {
-            return true;
-        }
-        let (lists, swept) = (std::mem::take(&mut sweep.lists), self.sign(Sign::Swept { node }));
-        self.writing.spawn(async move {
-            let done = async {
-                journal::clear(&*broker, node, &lists, rooms).await?;
-                broker.publish(swept).await
-            };
-            Written::Cleared { node, stored: matches!(timeout(WAIT, done).await, Ok(Ok(_))) }
-        });
-        false
-    }
-
-    fn sign(&self, sign: Sign) -> Publish {
+    pub(super) fn sign(&self, sign: Sign) -> Publish {
         let event = Event::json("sign", &sign).expect("a name, and numbers are JSON");
         let room = RoomName::nodes();
         let rooms = self.rules.of(&room).rooms;
@@ -649,88 +504,6 @@ impl Presences {
     }
 }
 
-impl Room {
-    /// The words are known up to here.
-    fn stand(&mut self, before: Position, at: Position) {
-        if self.place.replace((before, at)).is_none() {
-            self.known.notify_waiters();
-        }
-    }
-
-    /// Nothing is known any more.
-    fn forget(&mut self) {
-        (self.fold, self.place, self.hearing) = (Default::default(), None, Hearing::Not);
-        (self.words, self.heard, self.writing.stored) = (0, 0, None);
-    }
-
-    /// What this node has to say about itself, if anything.
-    fn own_word(&mut self, me: u64, now: Instant, number: impl FnOnce() -> u64) -> Option<Say> {
-        if self.writing.rests(now) {
-            return None;
-        }
-        let told = self.fold.of(me);
-        if self.part.is_empty() && told.is_none() {
-            return None;
-        }
-        let (count, users) = self.part.list(self.presence);
-        let is_old = self.words >= MEMBERS / 4 || self.refresh().is_some_and(|at| at <= now);
-        if told.is_some_and(|told| told.says(count, &users)) && !is_old {
-            return None;
-        }
-        self.writing = super::Writing { busy: true, begun: Some(now), stored: None };
-        let number = number();
-        let word = Word::Here { node: me, number, count, users };
-        Some(Say { word, key: format!("here {me:x} {number}") })
-    }
-
-    /// When the own word is to be said again, though nothing has changed.
-    fn refresh(&self) -> Option<Instant> {
-        self.writing.begun.filter(|_| !self.part.is_empty()).map(|begun| begun + MEMBERS_AGE / 3)
-    }
-
-    /// That nodes have gone by which somebody was in the room.
-    fn words_about(&mut self, is_dead: impl Fn(u64) -> bool, me: u64, now: Instant) -> Vec<Say> {
-        if self.buried.is_some_and(|until| until > now) {
-            return Vec::new();
-        }
-        let dead = self.fold.nodes().filter(|(node, _)| is_dead(*node));
-        let words: Vec<_> = dead
-            .map(|(node, number)| Say {
-                word: Word::Gone { node, number, by: me },
-                key: format!("gone {node:x} {number}"),
-            })
-            .collect();
-        // If that is not heard by then it is said again.
-        self.buried = (!words.is_empty()).then_some(now + WAIT);
-        words
-    }
-
-    /// When it is to be looked at again, if nothing happens before. What is due and not done waits for something else of these,
-    /// or for a word under way.
-    fn next(&self, now: Instant) -> Option<Instant> {
-        let rests = self.writing.begun.map(|begun| begun + PACE);
-        let heard = self.writing.stored.map(|(_, until)| until);
-        let all = [self.part.next(), rests, heard, self.refresh(), self.buried];
-        all.into_iter().flatten().filter(|at| *at > now).min()
-    }
-
-    /// Whether nobody has to do with it any more.
-    fn is_idle(&self, me: u64) -> bool {
-        let is_writing = self.writing.busy || self.writing.stored.is_some();
-        self.wanted == 0 && self.part.is_empty() && !is_writing && self.fold.of(me).is_none()
-    }
-}
-
-impl super::Writing {
-    /// Whether nothing is to be written now: one word is under way, or was a moment ago.
-    fn rests(&mut self, now: Instant) -> bool {
-        self.stored.take_if(|(_, until)| *until <= now);
-        self.busy || self.stored.is_some() || self.begun.is_some_and(|begun| begun + PACE > now)
-    }
-}
-
-/// The least time between two words of a node about one room.
-const PACE: Duration = Duration::from_secs(1);
 /// Words under way at once.
 const WRITES: usize = 64;
 /// So often one is stored whose fate is not known: for less than the time that a broker knows its key.
@@ -738,10 +511,6 @@ const TRIES: usize = 12;
 /// How long a broker that takes nothing is left alone.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
-/// So often it is looked which nodes are alive.
-const TICK: Duration = Duration::from_secs(1);
-/// After so long without a room to be tended the signs of others are not heard any more.
-const IDLE: Duration = Duration::from_secs(60);
 /// How long a node that ends may take to say so.
 const GOODBYE: Duration = Duration::from_secs(1);
 const A_LONG_TIME: Duration = Duration::from_secs(86_400);

@@ -2,7 +2,8 @@ mod link;
 
 use super::*;
 use crate::{
-    Broker, From, GapReason, Gate, HubBuilder, MemoryBroker, Notice, Received, Rooms, Session, Subscription,
+    Broker, Command, Event, From, GapReason, Gate, HubBuilder, MemoryBroker, Notice, Position, Received,
+    Rooms, Session, Subscription,
     gate::{self, Decision, RequestHead},
     policy::MEMBERS,
     session::Item,
@@ -140,7 +141,7 @@ async fn one_who_leaves_the_room_and_stays_connected_leaves_it() {
     let hub = hub_on(&Arc::new(MemoryBroker::new()));
     let mut ann = session(&hub, "ann", "a").await;
     until(&hub, "a", &["ann"]).await;
-    ann.receive(crate::Command::Leave { reference: None, room: room("a") });
+    ann.receive(Command::Leave { reference: None, room: room("a") });
     assert!(IN_GRACE.contains(&until(&hub, "a", &[]).await));
     assert_eq!(ann.rooms(), 0);
 }
@@ -378,14 +379,42 @@ async fn whoever_may_join_a_room_may_see_who_is_in_it_and_nobody_else() {
     }
 }
 
+/// Fails for some.
+struct Faulty;
+
+impl Gate for Faulty {
+    fn connect<'a>(&'a self, _: &'a RequestHead) -> Decision<'a, Identity> {
+        Box::pin(ready(Ok(Identity::anonymous())))
+    }
+
+    fn join<'a>(&'a self, who: &'a Identity, _: &'a RoomName) -> Decision<'a> {
+        match who.name() {
+            Some("eve") => panic!("it does not like her"),
+            Some("hal") => Box::pin(std::future::pending()),
+            _ => Box::pin(ready(Ok(()))),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_for_whom_the_application_fails_is_no_member() {
+    let rooms = Rooms::default().presence(Presence::new());
+    let hub = Hub::builder().gate(Faulty).rooms("*", rooms).build();
+    for (user, code) in [("eve", "internal"), ("hal", "unavailable")] {
+        let refused = enter(&hub, Identity::user(user), "a").await.map(drop);
+        assert_eq!(refused.map_err(|error| error.code()), Err(code));
+    }
+    let _ann = session(&hub, "ann", "a").await;
+    until(&hub, "a", &["ann"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_publishes_who_is_in_a_room() {
     let hub = hub_on(&Arc::new(MemoryBroker::new()));
     let told = RoomName::of_presence(&room("a")).unwrap();
     let event = || Event::json("presence", &names(&["eve"])).unwrap();
     assert_eq!(hub.publish(&told, event()).await.unwrap_err().code(), "forbidden");
-    let publish =
-        crate::Command::Publish { reference: None, room: told, event: event(), key: None, echo: true };
+    let publish = Command::Publish { reference: None, room: told, event: event(), key: None, echo: true };
     let answer = hub.perform(Identity::user("eve"), None, publish).await;
     assert!(matches!(answer, Notice::Error { code: "forbidden", .. }), "{answer:?}");
 }

@@ -97,7 +97,8 @@ impl Hub {
     /// If nobody is in the room on this node its words are read from the broker.
     ///
     /// # Errors
-    /// If the name is no room name, or what the nodes have said cannot be read within [`Limits::join_wait`](crate::Limits::join_wait).
+    /// If the name is no room name, or what the nodes have said cannot be read within
+    /// [`Limits::join_wait`](crate::Limits::join_wait), or this node has been [drained](Self::drain).
     pub async fn presence<R>(&self, room: R) -> Result<Members, JoinError>
     where
         R: TryInto<RoomName, Error = crate::NameError>,
@@ -107,10 +108,13 @@ impl Hub {
         let (Some(presence), Some(presences)) = (self.node.presence_of(&room), &self.node.presences) else {
             return Ok(Members::default());
         };
+        if presences.rooms.lock().ended {
+            return Err(JoinError::Unavailable);
+        }
         let known = presences.want(&room, presence);
         let wait = timeout(self.node.limits.join_wait, presences.known(&room));
         wait.await.map_err(|_| JoinError::Unavailable)?;
-        let members = presences.with(&room, |room| room.members()).unwrap_or_default();
+        let members = presences.with(&room, |room| room.members()).ok_or(JoinError::Unavailable)?;
         drop(known);
         Ok(members)
     }
@@ -155,16 +159,22 @@ impl Presences {
         }
     }
 
-    /// The node ends, and the others are told so: from here on it says nothing about members.
+    /// The node ends, and the others are told so, or find out: from here on it says nothing about members.
     pub(super) async fn end_well(&self) {
         self.end();
-        loop {
-            let mut told = std::pin::pin!(self.finished.notified());
-            told.as_mut().enable();
-            if !self.rooms.lock().running {
-                return;
+        let finished = async {
+            loop {
+                let mut told = std::pin::pin!(self.finished.notified());
+                told.as_mut().enable();
+                if !self.rooms.lock().running {
+                    return;
+                }
+                told.await;
             }
-            told.await;
+        };
+        // The runtime of the one who is to say so may have ended.
+        if timeout(WAIT, finished).await.is_err() {
+            tracing::debug!("nobody is there to tell the others that this node ends");
         }
     }
 
@@ -196,11 +206,46 @@ impl Presences {
     /// Changes a room, which comes to be if it must, and has it looked at if `f` says so.
     fn change(&self, name: &RoomName, presence: Presence, f: impl FnOnce(&mut Room) -> bool) {
         let mut rooms = self.rooms.lock();
+        if rooms.ended {
+            return;
+        }
         let room = rooms.by_name.entry(name.clone()).or_insert_with(|| Room::new(presence));
         if f(room) {
             rooms.touch(name);
             drop(rooms);
             self.work.notify_one();
+        }
+    }
+
+    /// One who tends to the rooms begins, where the last one has stopped.
+    fn begin(&self, mailbox: Arc<Mailbox>) {
+        *self.mailbox.lock() = Some(mailbox);
+        let mut rooms = self.rooms.lock();
+        rooms.running = true;
+        let Tended { by_name, dirty, .. } = &mut *rooms;
+        dirty.clear();
+        for (name, room) in by_name {
+            room.forget();
+            (room.writing.busy, room.due, room.dirty) = (false, None, true);
+            dirty.push_back(name.clone());
+        }
+    }
+
+    fn take_dirty(&self) -> Option<RoomName> {
+        let mut rooms = self.rooms.lock();
+        let name = rooms.dirty.pop_front()?;
+        if let Some(room) = rooms.by_name.get_mut(&name) {
+            room.dirty = false;
+        }
+        Some(name)
+    }
+
+    /// Changes a room, if it is tended, and has it looked at.
+    fn change_known(&self, name: &RoomName, f: impl FnOnce(&mut Room)) {
+        let mut rooms = self.rooms.lock();
+        if let Some(room) = rooms.by_name.get_mut(name) {
+            f(room);
+            rooms.touch(name);
         }
     }
 

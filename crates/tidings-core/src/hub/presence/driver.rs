@@ -1,7 +1,7 @@
 //! The one task of a node that tends to the rooms whose members are told.
 
 use super::{
-    Presences, Tended, WAIT,
+    Presences, WAIT,
     fold::Word,
     journal::{Journal, Sweep},
     nodes::{Nodes, Sign},
@@ -12,7 +12,7 @@ use crate::{
     broker::{Broker, BrokerError, Publish, Sink},
     hub::{Node, jitter},
     policy::Rules,
-    session::{Ears, Heard, Item, Mailbox},
+    session::{Ears, Heard, Item},
 };
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
@@ -468,40 +468,6 @@ async fn store(broker: &dyn Broker, publish: Publish) -> bool {
         }
     }
     false
-}
-
-impl Presences {
-    /// One who tends to the rooms begins, where the last one has stopped.
-    fn begin(&self, mailbox: Arc<Mailbox>) {
-        *self.mailbox.lock() = Some(mailbox);
-        let mut rooms = self.rooms.lock();
-        rooms.running = true;
-        let Tended { by_name, dirty, .. } = &mut *rooms;
-        dirty.clear();
-        for (name, room) in by_name {
-            room.forget();
-            (room.writing.busy, room.due, room.dirty) = (false, None, true);
-            dirty.push_back(name.clone());
-        }
-    }
-
-    fn take_dirty(&self) -> Option<RoomName> {
-        let mut rooms = self.rooms.lock();
-        let name = rooms.dirty.pop_front()?;
-        if let Some(room) = rooms.by_name.get_mut(&name) {
-            room.dirty = false;
-        }
-        Some(name)
-    }
-
-    /// Changes a room, if it is tended, and has it looked at.
-    fn change_known(&self, name: &RoomName, f: impl FnOnce(&mut Room)) {
-        let mut rooms = self.rooms.lock();
-        if let Some(room) = rooms.by_name.get_mut(name) {
-            f(room);
-            rooms.touch(name);
-        }
-    }
 }
 
 /// Words under way at once.

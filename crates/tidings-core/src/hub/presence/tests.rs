@@ -225,6 +225,16 @@ async fn members_of_a_node_that_ends_have_the_grace_time_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_was_drained_cannot_say_who_is_there() {
+    let hub = hub_on(&Arc::new(MemoryBroker::new()));
+    let ann = session(&hub, "ann", "a").await;
+    until(&hub, "a", &["ann"]).await;
+    drop(ann);
+    assert_eq!(hub.drain(SECOND).await, 0);
+    assert!(matches!(hub.presence("a").await, Err(JoinError::Unavailable)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_ends_is_not_waited_for() {
     let broker = Arc::new(MemoryBroker::new());
     let (one, two) = (hub_on(&broker), hub_on(&broker));

@@ -3,10 +3,11 @@
 use crate::{Client, Heard, Kind, Server, within};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tidings::{
-    Broker, Gate, Hub, Identity, Presence, Rooms,
+    Broker, Gate, Hub, HubBuilder, Identity, Presence, RoomName, Rooms,
     gate::{Decision, RequestHead},
 };
 use tokio::{
+    sync::mpsc,
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -91,9 +92,12 @@ impl Told {
 
 /// A node on a broker that tells who is in each room.
 pub async fn node(broker: impl Broker, grace: Duration) -> Server {
+    Server::with_hub(builder(broker, grace).build()).await
+}
+
+fn builder(broker: impl Broker, grace: Duration) -> HubBuilder<Arc<dyn Gate>> {
     let rooms = Rooms::default().presence(Presence::new().grace(grace));
-    let hub = Hub::builder().gate(ByName).broker(Arc::new(broker)).rooms("*", rooms);
-    Server::with_hub(hub.build()).await
+    Hub::builder().gate(ByName).broker(Arc::new(broker)).rooms("*", rooms)
 }
 
 /// Watches who is in a room.
@@ -178,6 +182,49 @@ pub async fn members_are_told_again_where_their_words_were_lost(
     for node in [&one, &two] {
         Told::until(LONG, &mut watch(Kind::Ws, node.address(), "r", "now").await, &all).await;
     }
+}
+
+/// The application is told of a user of a node that stopped without a word, though no other node knew of the room, and not of
+/// one who came to another node.
+///
+/// # Panics
+/// If not.
+pub async fn users_of_a_node_that_was_killed_have_gone(brokers: [impl Broker; 2]) {
+    let [killed, other] = brokers;
+    let (gone, mut all_gone) = mpsc::unbounded_channel();
+    let node = |broker| {
+        let gone = gone.clone();
+        let tell = move |user: String, room: RoomName| {
+            gone.send((user, room.to_string())).expect("the test goes on");
+            std::future::ready(())
+        };
+        Server::with_hub(builder(broker, SHORT).on_offline(tell).build())
+    };
+    // All that works for the node is on a runtime of its own, and ends with it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let killed = runtime.spawn(node(killed)).await.expect("no panic");
+    let other = node(other).await;
+    let mut people = Vec::new();
+    for user in ["ann", "bob"] {
+        let room = format!("~user:{user}");
+        people.push(Person::come(Kind::Ws, killed.address(), &room, user).await);
+        let there = async {
+            while other.hub().presence(&*room).await.map_or(0, |members| members.count) == 0 {
+                sleep(SHORT / 10).await;
+            }
+        };
+        within(SOON, user, there).await;
+    }
+    // Where it has users a node writes down within a second or two, and nobody else can see that.
+    sleep(3 * SHORT).await;
+    runtime.shutdown_background();
+    let _bob = Person::come(Kind::Sse, other.address(), "~user:bob", "bob").await;
+    let ann = within(2 * LONG, "that ann has gone", all_gone.recv()).await;
+    assert_eq!(ann, Some(("ann".to_owned(), "~user:ann".to_owned())));
+    let more = timeout(5 * SHORT, all_gone.recv()).await;
+    assert!(more.is_err(), "{more:?}");
+    drop(killed);
 }
 
 /// The cursor after the value that there is.

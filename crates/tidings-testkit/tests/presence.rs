@@ -50,3 +50,9 @@ async fn a_user_who_changes_transport_and_node_has_not_left() {
     let broker = Shared::default();
     presence::a_user_who_changes_transport_and_node_has_not_left([broker.clone(), broker]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_a_node_that_was_killed_have_gone() {
+    let broker = Shared::default();
+    presence::users_of_a_node_that_was_killed_have_gone([broker.clone(), broker]).await;
+}

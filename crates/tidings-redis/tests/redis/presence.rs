@@ -26,3 +26,9 @@ async fn members_are_told_again_where_their_words_were_lost() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_a_node_that_was_killed_have_gone() {
+    let server = RedisServer::start();
+    presence::users_of_a_node_that_was_killed_have_gone([server.broker().await, server.broker().await]).await;
+}

@@ -15,7 +15,7 @@ use tidings_testkit::{
 };
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 /// A server of Redis on a free port. It is killed when it is dropped.
@@ -141,10 +141,8 @@ async fn only_the_living_are_listed(broker: &str, address: SocketAddr) {
     let all = Arc::clone(&values);
     let watching = tokio::spawn(async move {
         loop {
-            // It is as long as the test that nothing comes.
-            if let Ok(told) = timeout(LIMIT, Told::next(&mut watching)).await {
-                all.lock().expect("no panic").push(told);
-            }
+            let told = Told::heard(watching.next().await);
+            all.lock().expect("no panic").push(told);
         }
     });
 
@@ -183,6 +181,7 @@ async fn only_the_living_are_listed(broker: &str, address: SocketAddr) {
     for node in [&stays, &cut] {
         assert_eq!(told(node.address()).await, living, "and so it stays");
     }
+    assert!(!watching.is_finished(), "it was told all the time");
     watching.abort();
     let changes = changes(&values.lock().expect("no panic"));
     for (crowds, comings, leavings) in [

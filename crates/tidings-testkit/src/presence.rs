@@ -69,7 +69,15 @@ impl Told {
     /// # Panics
     /// If the client hears anything else, or nothing for half a minute.
     pub async fn next(client: &mut Client) -> Self {
-        match within(LONG, "members", client.next()).await {
+        Self::heard(within(LONG, "members", client.next()).await)
+    }
+
+    /// What a client was told.
+    ///
+    /// # Panics
+    /// If it has heard anything else.
+    pub fn heard(heard: Option<Heard>) -> Self {
+        match heard {
             Some(Heard::Event { event, data, .. }) if event == "presence" => {
                 let users = data["users"].as_array().expect("a list").iter();
                 let users = users.map(|user| user.as_str().expect("a name").to_owned());

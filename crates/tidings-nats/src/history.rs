@@ -136,6 +136,10 @@ impl Read<'_> {
             // A position between events is none of an event's.
             return Ok(same.then(|| nothing_after(cursor)));
         }
+        if cursor.offset == 0 && cursor.tag != BETWEEN {
+            // Sequences begin with 1: no event ever stood there, and a stream refuses to begin there.
+            return Ok(None);
+        }
         let own = u64::from(cursor.tag != BETWEEN);
         let start_sequence = cursor.offset + 1 - own;
         let consumer = self.consumer(DeliverPolicy::ByStartSequence { start_sequence }).await?;

@@ -60,7 +60,12 @@ pub(crate) async fn read(
     let mut patience = PATIENCE;
     loop {
         let at = Instant::now();
-        let (newest, look) = tokio::try_join!(store.newest(&subject), store.look())?;
+        let (mut newest, look) = tokio::try_join!(store.newest(&subject), store.look())?;
+        if newest.as_ref().is_none_or(|newest| newest.is_older_than(rooms.retention().age)) {
+            // The answer may then be the end of the stream, as it was when that was looked at. What has come to the room until
+            // then must be seen here: where both are asked at once, it need not be.
+            newest = store.newest(&subject).await?;
+        }
         if let ReadFrom::After(cursor) = from
             && cursor.epoch == look.identity.epoch
             && cursor.offset > look.last

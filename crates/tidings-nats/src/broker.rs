@@ -12,6 +12,7 @@ use crate::{
 };
 use async_nats::{
     Client, ConnectOptions, ServerAddr,
+    connection::State,
     jetstream::{
         Context,
         context::{ContextBuilder, PublishErrorKind},
@@ -42,8 +43,8 @@ use tokio::{
 /// tag; a stream that was lost and made anew is another epoch.
 ///
 /// While no server can be reached, or a stream has no leader, publishing fails at once with
-/// [`BrokerError::Unavailable`]; what was under way then ends with [`BrokerError::Unknown`] after
-/// [`timeout`](Builder::timeout). It reconnects by itself.
+/// [`BrokerError::Unavailable`]; what was under way then ends with [`BrokerError::Unknown`], at once if the connection breaks
+/// and else after [`timeout`](Builder::timeout). It reconnects by itself.
 pub struct NatsBroker {
     inner: Arc<Inner>,
     health: JoinHandle<()>,
@@ -228,10 +229,17 @@ impl Inner {
                 .await
                 .map_err(|_| BrokerError::Unavailable(format!("{} does not answer", store.name)))??;
             let before = store.highest();
+            let mut connection = self.health.connection();
+            if self.client.connection_state() != State::Connected {
+                return Err(BrokerError::Unavailable(LOST.to_owned()));
+            }
             let sent =
                 timeout_at(deadline, self.context.send_publish(subject.clone(), message.clone())).await;
             let ack = match sent {
-                Ok(Ok(ack)) => ack.await,
+                Ok(Ok(ack)) => match connection.answer(ack.into_future()).await {
+                    Some(ack) => ack,
+                    None => return Err(BrokerError::Unknown(LOST.to_owned())),
+                },
                 // What was not taken by the client was not sent.
                 Ok(Err(error)) => return Err(away("not published", error)),
                 Err(_) => return Err(BrokerError::Unavailable("the connection takes nothing".to_owned())),
@@ -306,7 +314,9 @@ impl Inner {
             return Ok(Slice::new(head, Vec::new(), head));
         };
         let store = self.store(class, room);
-        history::read(self, &store, room, rooms, from, limit).await
+        let read = history::read(self, &store, room, rooms, from, limit);
+        let lost = || Err(BrokerError::Unavailable(LOST.to_owned()));
+        self.health.connection().answer(read).await.unwrap_or_else(lost)
     }
 }
 
@@ -342,6 +352,7 @@ fn delay(attempts: usize) -> Duration {
     rand::rng().random_range(FIRST_DELAY / 5..most)
 }
 
+const LOST: &str = "the connection was lost";
 /// A server that does not answer is given up after three of these.
 const PING: Duration = Duration::from_secs(2);
 const FIRST_DELAY: Duration = Duration::from_millis(100);

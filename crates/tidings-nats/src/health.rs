@@ -33,6 +33,8 @@ pub(crate) struct Events(Arc<Told>);
 #[derive(Debug, Default)]
 struct Told {
     changed: Notify,
+    /// How often the connection has broken.
+    breaks: watch::Sender<u64>,
     refusal: Mutex<Option<String>>,
 }
 
@@ -42,6 +44,7 @@ impl Events {
             Event::Connected => self.refused(None),
             Event::ServerError(error) => self.refused(Some(error.to_string())),
             Event::ClientError(error) => self.refused(Some(error.to_string())),
+            Event::Disconnected => self.0.breaks.send_modify(|breaks| *breaks += 1),
             _ => {}
         }
         self.0.changed.notify_one();
@@ -52,6 +55,21 @@ impl Events {
     }
 }
 
+/// A connection as it was at some time.
+pub(crate) struct Connection(watch::Receiver<u64>);
+
+impl Connection {
+    /// What is answered over it. None if it breaks before: nobody answers over another one.
+    pub(crate) async fn answer<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            answer = asked => Some(answer),
+            // The sender is gone when nobody can ask any more.
+            _ = self.0.changed() => None,
+        }
+    }
+}
+
 impl Health {
     pub(crate) fn new(events: Events) -> Self {
         Self {
@@ -59,6 +77,11 @@ impl Health {
             reached: AtomicBool::new(false),
             events,
         }
+    }
+
+    /// The connection as it is now.
+    pub(crate) fn connection(&self) -> Connection {
+        Connection(self.events.0.breaks.subscribe())
     }
 
     /// What is wrong, if anything is.
@@ -100,7 +123,13 @@ impl Health {
 pub(crate) async fn run(inner: Arc<Inner>) {
     let connects = AtomicU64::new(0);
     loop {
-        let fault = check(&inner, &connects).await;
+        let before = connects.load(SeqCst);
+        let mut connection = inner.health.connection();
+        let fault = connection.answer(check(&inner, &connects)).await.unwrap_or_else(|| {
+            // Whoever waits for the next look must not take the next connection for this one.
+            connects.store(before, SeqCst);
+            Some(UNREACHED.to_owned())
+        });
         inner.health.set(fault.clone());
         // More often while something is wrong, for then nobody can do anything; never all nodes at once.
         let pause = if fault.is_some() { CHECK / 4 } else { CHECK };

@@ -2,6 +2,7 @@
 //! ([`Client`], one shape for each transport; [`RawSocket`], which keeps to no rule), and a network between them that
 //! cuts, freezes, delays and splits ([`Tap`]). [`heap`] is for what the server may hold meanwhile.
 
+pub mod brokers;
 mod client;
 pub mod heap;
 mod http;
@@ -12,10 +13,12 @@ mod program;
 mod random;
 pub mod raw;
 mod server;
+mod shared;
 mod tap;
 mod unruly;
 pub mod users;
 
+pub use brokers::{BrokerServer, NodeBroker, ServerKind, free_port};
 pub use client::{Client, Heard, Kind, Refused};
 pub use http::{Answer, request};
 pub use ledger::{Ledger, hear_out};
@@ -24,6 +27,7 @@ pub use program::{Program, ends_well};
 pub use random::Random;
 pub use raw::RawSocket;
 pub use server::{Server, pulls, within};
+pub use shared::{Shared, shares_memory};
 pub use tap::Tap;
 pub use unruly::UnrulyBroker;
 

@@ -61,6 +61,14 @@ impl Program {
         kill_process(id.expect("it runs"), Signal::TERM).expect("it can be told");
     }
 
+    /// Ends it at once, by SIGKILL.
+    ///
+    /// # Panics
+    /// If it cannot be.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+
     /// Waits until it has ended, and says how.
     ///
     /// # Panics

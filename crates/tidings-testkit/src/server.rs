@@ -1,5 +1,6 @@
 //! A server to test.
 
+use crate::{Shared, brokers};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -19,6 +20,8 @@ pub struct Server {
     hub: Hub,
     address: SocketAddr,
     task: JoinHandle<()>,
+    /// Held until its end.
+    shared: Option<Shared>,
 }
 
 impl Server {
@@ -27,8 +30,16 @@ impl Server {
         Self::with_rooms(Rooms::log(20_000, Duration::from_secs(3_600))).await
     }
 
-    /// A server whose rooms are all of this class, with an open gate.
+    /// A server whose rooms are all of this class, with an open gate, on a broker of its own: see [`Shared`].
     pub async fn with_rooms(rooms: Rooms) -> Self {
+        let shared = Shared::new();
+        let mut server = Self::with_hub(brokers::hub(shared.broker().await, rooms)).await;
+        server.shared = Some(shared);
+        server
+    }
+
+    /// The same in memory whatever nodes share else, for what is about that.
+    pub async fn in_memory(rooms: Rooms) -> Self {
         Self::with_hub(Hub::builder().gate(gate::open()).rooms("*", rooms).build()).await
     }
 
@@ -52,7 +63,7 @@ impl Server {
                 tidings::serve(listener, service).await.expect("the server runs");
             }
         });
-        Self { hub, address, task }
+        Self { hub, address, task, shared: None }
     }
 
     /// The hub.
@@ -71,7 +82,7 @@ impl Server {
     /// If it cannot be published.
     pub async fn publish(&self, room: &str, number: u64) -> Position {
         let event = Event::json("n", &number).expect("a number is JSON");
-        self.hub.publish(room, event).await.expect("the memory broker takes every event")
+        self.hub.publish(room, event).await.expect("the broker takes it")
     }
 
     /// Sessions, all transports together.

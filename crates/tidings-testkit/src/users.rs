@@ -19,8 +19,8 @@ impl Gate for As {
 }
 
 /// A node on a broker, on which everybody is one user.
-pub async fn node_of(user: &'static str, broker: impl Broker) -> Server {
-    Server::with_hub(Hub::builder().gate(As(user)).broker(Arc::new(broker)).build()).await
+pub async fn node_of(user: &'static str, broker: Arc<dyn Broker>) -> Server {
+    Server::with_hub(Hub::builder().gate(As(user)).broker(broker).build()).await
 }
 
 /// The next thing that a client hears that is no event, and not about one.
@@ -43,7 +43,7 @@ pub async fn word(limit: Duration, client: &mut Client) -> serde_json::Value {
 ///
 /// # Panics
 /// If not.
-pub async fn a_user_loses_a_room_and_then_its_sessions(brokers: [impl Broker; 3]) {
+pub async fn a_user_loses_a_room_and_then_its_sessions(brokers: [Arc<dyn Broker>; 3]) {
     let [one, two, other] = brokers;
     let (one, two, other) =
         (node_of("ann", one).await, node_of("ann", two).await, node_of("bob", other).await);
@@ -73,7 +73,7 @@ pub async fn a_user_loses_a_room_and_then_its_sessions(brokers: [impl Broker; 3]
 ///
 /// # Panics
 /// If not.
-pub async fn an_event_is_kept_from_a_user(brokers: [impl Broker; 3]) {
+pub async fn an_event_is_kept_from_a_user(brokers: [Arc<dyn Broker>; 3]) {
     let [one, two, late] = brokers;
     let (one, two) = (node_of("ann", one).await, node_of("bob", two).await);
     let connect = async |kind, node: &Server, from| {

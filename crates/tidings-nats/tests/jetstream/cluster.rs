@@ -1,6 +1,6 @@
 //! Three servers that hold each stream three times.
 
-use crate::{hubs::hub, server::*};
+use crate::server::*;
 use std::time::Duration;
 use tidings_core::{Event, broker::*};
 use tidings_nats::{NatsBroker, Storage};
@@ -29,7 +29,7 @@ pub(crate) fn cluster() -> Vec<NatsServer> {
 }
 
 fn broker(servers: &[NatsServer]) -> NatsBroker {
-    let urls = servers.iter().map(NatsServer::url).collect::<Vec<_>>().join(",");
+    let urls = servers.iter().map(|server| server.url()).collect::<Vec<_>>().join(",");
     NatsBroker::builder(&urls).replicas(3).storage(Storage::File).build().expect("settings that can work")
 }
 

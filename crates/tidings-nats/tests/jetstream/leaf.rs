@@ -1,6 +1,6 @@
 //! Nodes that reach the servers with the streams by leaf nodes, which keep none.
 
-use crate::{hubs::hub, server::*};
+use crate::server::*;
 use std::{path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use tidings_core::{Event, From, Hub};

@@ -2,11 +2,13 @@
 
 mod cluster;
 mod contract;
-mod control;
 mod faults;
-mod hubs;
 mod leaf;
 mod presence;
 mod recreated;
 mod server;
-mod sink;
+
+/// What every broker must show.
+mod suite {
+    tidings_testkit::broker_suite!(Nats);
+}

@@ -1,24 +1,7 @@
 //! What becomes of cursors when a stream is lost, or made anew.
 
-use crate::{hubs::hub, server::*};
-use tidings_core::{Rooms, broker::*};
-use tidings_nats::Storage;
-use tidings_testkit::{Client, Heard, Kind, Server};
-
-async fn next(client: &mut Client) -> Heard {
-    within(15, "something", client.next()).await.expect("still open")
-}
-
-/// Hears a gap, and why, before anything else.
-async fn gap(client: &mut Client) -> String {
-    loop {
-        match next(client).await {
-            Heard::Gap { reason, .. } => return reason,
-            Heard::Joined { .. } => {}
-            other => panic!("{other:?} before the gap"),
-        }
-    }
-}
+use crate::server::*;
+use tidings_testkit::{Client, Kind, Server, brokers::recreated::gap};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_made_anew_is_another_epoch_for_who_was_away() {
@@ -76,66 +59,5 @@ async fn a_stream_made_anew_is_noticed_by_who_stays_whether_or_not_something_is_
     nodes[2].publish("r", 4).await;
     for client in &mut clients {
         assert_eq!(client.number().await, 4);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_that_comes_back_with_its_store_loses_nothing() {
-    let mut server = NatsServer::start();
-    let broker = || server.builder().storage(Storage::File).build().expect("settings that can work");
-    let (one, two) = (
-        Server::with_hub(hub(broker(), log(1_000))).await,
-        Server::with_hub(hub(broker(), log(1_000))).await,
-    );
-    let mut client = Client::connect(Kind::Ws, two.address(), "r", "now").await.expect("let in");
-    let mut cursor = String::new();
-    for number in 1..=20 {
-        cursor = one.publish("r", number).await.to_string();
-    }
-    for number in 1..=20 {
-        assert_eq!(client.number().await, number);
-    }
-    server.kill();
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    server.restart();
-    within(15, "published again", async {
-        let event = tidings_core::Event::json("n", &21).expect("JSON");
-        while one.hub().publish_once("r", event.clone(), "21").await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    })
-    .await;
-    // Who stayed, who was away, and who comes anew.
-    assert_eq!(within(10, "the next", client.number()).await, 21);
-    let mut client = Client::connect(Kind::Sse, one.address(), "r", &cursor).await.expect("let in");
-    assert_eq!(client.number().await, 21);
-    let mut client = Client::connect(Kind::Poll, two.address(), "r", "start").await.expect("let in");
-    for number in 1..=21 {
-        assert_eq!(client.number().await, number);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_comes_back_without_its_store_is_another_epoch() {
-    let mut server = NatsServer::start();
-    let broker = server.broker().await;
-    let room = room("r");
-    let rooms: Rooms = log(100);
-    let old = publish_all(&broker, &room, rooms, 0..10).await;
-    server.kill();
-    server.restart();
-    ready(&broker).await;
-    within(15, "the server is back", async {
-        while broker.publish(publish(&room, rooms, 0)).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-    let new = publish_all(&broker, &room, rooms, 1..12).await;
-    assert_ne!(new[0].epoch, old[0].epoch);
-    for cursor in [old[0], old[9]] {
-        let slice = broker.read(&room, rooms, ReadFrom::After(cursor), 100).await.expect("read");
-        assert_ne!(slice.start, cursor);
-        assert_eq!(numbers(&slice), (0..12).collect::<Vec<_>>());
     }
 }

@@ -1,6 +1,6 @@
 //! Three masters, each with a replica.
 
-use crate::{hubs::hub, server::*, sink::Notes};
+use crate::server::*;
 use std::{sync::Arc, time::Duration};
 use tidings_core::{Event, broker::*};
 use tidings_redis::RedisBroker;
@@ -72,7 +72,7 @@ impl Cluster {
     }
 
     fn broker(&self) -> RedisBroker {
-        let urls = self.0[..3].iter().map(RedisServer::url).collect::<Vec<_>>().join(",");
+        let urls = self.0[..3].iter().map(|server| server.url()).collect::<Vec<_>>().join(",");
         RedisBroker::builder(&urls).cluster().build().expect("settings that can work")
     }
 

@@ -198,7 +198,7 @@ async fn installations_share_nothing_by_prefix_or_database() {
         tidings_redis::RedisBroker::builder(&url).prefix("other").build().unwrap(),
         tidings_redis::RedisBroker::builder(&format!("{url}/3")).build().unwrap(),
     ];
-    let notes: [_; 3] = std::array::from_fn(|_| std::sync::Arc::new(crate::sink::Notes::default()));
+    let notes: [_; 3] = std::array::from_fn(|_| std::sync::Arc::new(Notes::default()));
     for (broker, notes) in brokers.iter().zip(&notes) {
         ready(broker).await;
         let notes = std::sync::Arc::downgrade(notes);

@@ -1,14 +1,15 @@
 //! The broker against real servers.
 
 mod cluster;
-mod contract;
-mod control;
 mod faults;
-mod hubs;
 mod limits;
 mod presence;
 mod recreated;
 mod sentinel;
 mod server;
-mod sink;
 mod tls;
+
+/// What every broker must show.
+mod suite {
+    tidings_testkit::broker_suite!(Redis);
+}

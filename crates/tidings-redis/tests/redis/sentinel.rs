@@ -1,6 +1,6 @@
 //! A master, a replica, and a Sentinel that looks after them.
 
-use crate::{hubs::hub, server::*};
+use crate::server::*;
 use std::{
     process::{Child, Command, Stdio},
     time::Duration,

@@ -1,23 +1,15 @@
 //! Nodes, each with a broker of its own, and clients that go from one to the other.
 
-use crate::server::*;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tidings_core::{Event, From, Hub, Rooms, gate};
-use tidings_nats::NatsBroker;
-use tidings_testkit::{Client, Heard, Kind, Ledger, Random, Server, Tap};
+use super::{BrokerServer, ServerKind, hub, log, within};
+use crate::{Client, Heard, Kind, Ledger, Random, Server, Tap};
+use std::time::{Duration, Instant};
+use tidings::{Event, From, Rooms};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-pub(crate) fn hub(broker: NatsBroker, rooms: Rooms) -> Hub {
-    Hub::builder().gate(gate::open()).broker(Arc::new(broker)).rooms("*", rooms).build()
-}
-
-async fn nodes(server: &NatsServer, rooms: Rooms) -> Vec<Server> {
+async fn nodes(server: &BrokerServer, rooms: Rooms) -> Vec<Server> {
     let mut nodes = Vec::new();
     for _ in 0..3 {
-        nodes.push(Server::with_hub(hub(server.broker().await, rooms)).await);
+        nodes.push(Server::with_hub(hub(server.broker().await.shared(), rooms)).await);
     }
     nodes
 }
@@ -30,9 +22,12 @@ async fn next(client: &mut Client) -> Heard {
     within(10, "something", client.next()).await.expect("still open")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_changes_of_node_and_transport_lose_and_repeat_nothing() {
-    let server = NatsServer::start();
+/// A client that goes from node to node and from transport to transport has everything once and in order.
+///
+/// # Panics
+/// If not.
+pub async fn a_hundred_changes_of_node_and_transport_lose_and_repeat_nothing(kind: ServerKind) {
+    let server = BrokerServer::start(kind);
     let nodes = nodes(&server, log(20_000)).await;
     let mut taps = Vec::new();
     for node in &nodes {
@@ -47,7 +42,7 @@ async fn a_hundred_changes_of_node_and_transport_lose_and_repeat_nothing() {
             tick.tick().await;
             let event = Event::json("n", &number).expect("a number is JSON");
             hubs[number as usize % hubs.len()].publish("r", event).await.expect("published");
-            // Something in between, in another room of the stream.
+            // Something in between, in another room.
             hubs[0].publish("other", Event::json("n", &0).expect("JSON")).await.expect("published");
             if stopped.try_recv().is_ok() {
                 return number;
@@ -59,8 +54,8 @@ async fn a_hundred_changes_of_node_and_transport_lose_and_repeat_nothing() {
     let mut ledger = Ledger::default();
     let mut cursor = "start".to_owned();
     for _ in 0..100 {
-        let (kind, at) = (*random.pick(&Kind::ALL), random.below(3) as usize);
-        let mut client = Client::connect(kind, taps[at].address(), "r", &cursor).await.expect("let in");
+        let (transport, at) = (*random.pick(&Kind::ALL), random.below(3) as usize);
+        let mut client = Client::connect(transport, taps[at].address(), "r", &cursor).await.expect("let in");
         let stay = Duration::from_millis(random.below(60));
         let listening = timeout(stay, async {
             while let Some(heard) = client.next().await {
@@ -86,9 +81,12 @@ async fn a_hundred_changes_of_node_and_transport_lose_and_repeat_nothing() {
     ledger.assert_equal(last);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_has_one_position_on_every_node_and_a_client_needs_no_affinity() {
-    let server = NatsServer::start();
+/// An event has one position on every node, and a client needs no affinity.
+///
+/// # Panics
+/// If not.
+pub async fn an_event_has_one_position_on_every_node_and_a_client_needs_no_affinity(kind: ServerKind) {
+    let server = BrokerServer::start(kind);
     let nodes = nodes(&server, log(1_000)).await;
     let mut cursor = "now".to_owned();
     let mut ledger = Ledger::default();
@@ -102,14 +100,17 @@ async fn an_event_has_one_position_on_every_node_and_a_client_needs_no_affinity(
     ledger.assert_equal(60);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_trimmed_is_told_and_what_is_just_kept_is_not() {
-    let server = NatsServer::start();
+/// What is trimmed is told of, and what is just kept is not.
+///
+/// # Panics
+/// If not.
+pub async fn what_is_trimmed_is_told_and_what_is_just_kept_is_not(kind: ServerKind) {
+    let server = BrokerServer::start(kind);
     let nodes = nodes(&server, log(5)).await;
-    for kind in Kind::ALL {
-        let room = format!("{kind:?}");
+    for transport in Kind::ALL {
+        let room = format!("{transport:?}");
         let connect = async |node: usize, from: &str| {
-            Client::connect(kind, nodes[node].address(), &room, from).await.expect("let in")
+            Client::connect(transport, nodes[node].address(), &room, from).await.expect("let in")
         };
         let mut positions = vec![String::new()];
         for number in 1..=10 {
@@ -121,7 +122,7 @@ async fn what_is_trimmed_is_told_and_what_is_just_kept_is_not() {
         for node in 0..3 {
             let mut client = connect(node, &positions[10]).await;
             for number in 11..=15 {
-                assert_eq!(client.number().await, number, "{kind:?} on node {node}");
+                assert_eq!(client.number().await, number, "{transport:?} on node {node}");
             }
             let mut client = connect(node, &positions[9]).await;
             let gap = loop {
@@ -137,10 +138,13 @@ async fn what_is_trimmed_is_told_and_what_is_just_kept_is_not() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_room_goes_on_without_a_gap_when_its_stream_has_moved_on() {
-    let server = NatsServer::start();
-    // Nothing stays of the other room, so that the stream begins ever later.
+/// A quiet room goes on without a gap, whatever happens beside it.
+///
+/// # Panics
+/// If not.
+pub async fn a_quiet_room_goes_on_without_a_gap_beside_a_busy_one(kind: ServerKind) {
+    let server = BrokerServer::start(kind);
+    // Nothing stays of the other room, so that what both may be kept in begins ever later.
     let nodes = nodes(&server, log(2)).await;
     let mut clients = Vec::new();
     for node in &nodes {
@@ -157,15 +161,18 @@ async fn a_quiet_room_goes_on_without_a_gap_when_its_stream_has_moved_on() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_latest_value_reaches_who_comes_later_on_another_node_and_goes_on_live() {
-    let server = NatsServer::start();
+/// A latest value reaches who comes later, on another node, and goes on.
+///
+/// # Panics
+/// If not.
+pub async fn a_latest_value_reaches_who_comes_later_on_another_node_and_goes_on_live(kind: ServerKind) {
+    let server = BrokerServer::start(kind);
     let nodes = nodes(&server, Rooms::latest()).await;
     for number in 1..=3 {
         nodes[0].publish("r", number).await;
     }
-    for kind in Kind::ALL {
-        assert_eq!(connect(kind, &nodes[1], "now").await.number().await, 3);
+    for transport in Kind::ALL {
+        assert_eq!(connect(transport, &nodes[1], "now").await.number().await, 3);
     }
     let mut client = connect(Kind::Ws, &nodes[2], "now").await;
     assert_eq!(client.number().await, 3);
@@ -173,10 +180,14 @@ async fn a_latest_value_reaches_who_comes_later_on_another_node_and_goes_on_live
     assert_eq!(client.number().await, 4);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_at_another_node_within_two_milliseconds() {
-    let server = NatsServer::start();
-    let (one, two) = (hub(server.broker().await, log(1_000)), hub(server.broker().await, log(1_000)));
+/// An event is at another node within two milliseconds, at the median.
+///
+/// # Panics
+/// If not.
+pub async fn an_event_is_at_another_node_within_two_milliseconds(kind: ServerKind) {
+    let server = BrokerServer::start(kind);
+    let (one, two) =
+        (hub(server.broker().await.shared(), log(1_000)), hub(server.broker().await.shared(), log(1_000)));
     let mut subscription = two.subscribe("r", From::Now).await.expect("joined");
     let mut times = Vec::new();
     for number in 0..300 {

@@ -12,6 +12,11 @@ pub(crate) fn run(flags: &Test) -> Result<()> {
     if std::env::args().nth(2).as_deref() == Some("--") {
         args.insert(0, "--".to_owned());
     }
+    if flags.brokers {
+        setup::ensure(Tool::Nats)?;
+        setup::ensure(Tool::Redis)?;
+        return BROKERS.iter().try_for_each(|broker| deliver(DELIVERY, &args, BROKER, broker));
+    }
     if names_a_package(&args) {
         return cargo(&["test", "--all-features"]).args(&args).run();
     }
@@ -27,17 +32,28 @@ pub(crate) fn workspace(args: &[String]) -> Result<()> {
         setup::ensure(proxy)?;
     }
     cargo(&["test", "--workspace", "--all-features"]).args(args).run()?;
-    if args.is_empty() { deliver_by_hyper() } else { Ok(()) }
+    if !args.is_empty() {
+        return Ok(());
+    }
+    // What is promised about delivery, once more over a server that does all writing itself: the first time, the hub writes to
+    // the sockets.
+    deliver(DELIVERY, &[], "TIDINGS_PULL", "1")?;
+    // And its core on the other brokers: the first time, it was memory.
+    BROKERS.iter().try_for_each(|broker| deliver(CORE, &[], BROKER, broker))
 }
 
-/// What is promised about delivery, once more over a server that does all writing itself: the first time, the hub writes
-/// to the sockets.
-fn deliver_by_hyper() -> Result<()> {
-    let tests: Vec<_> = DELIVERY.iter().flat_map(|test| ["--test", test]).collect();
+/// Runs some of the testkit's tests with a variable of the environment.
+fn deliver(tests: &[&str], args: &[String], name: &str, value: &str) -> Result<()> {
+    let tests: Vec<_> = tests.iter().flat_map(|test| ["--test", test]).collect();
     // The same features, else everything is built once more.
-    cargo(&["test", "--workspace", "--all-features"]).args(&tests).env("TIDINGS_PULL", "1").run()
+    cargo(&["test", "--workspace", "--all-features"]).args(&tests).args(args).env(name, value).run()
 }
 
+/// Says what nodes share.
+const BROKER: &str = "TIDINGS_BROKER";
+const BROKERS: &[&str] = &["redis", "nats"];
+/// Of the testkit's tests, those of what everything else comes down to.
+const CORE: &[&str] = &["cursors", "gaps", "hopping", "one_room_three_transports", "resume"];
 /// Those of the testkit's tests.
 const DELIVERY: &[&str] = &[
     "control",

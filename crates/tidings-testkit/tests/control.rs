@@ -7,8 +7,8 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tidings::{Broker, CloseReason, Denied, Event, Gate, Hub, Identity, MemoryBroker, RoomName, gate};
-use tidings_testkit::{Client, Heard, Kind, Server, mount, within};
+use tidings::{CloseReason, Denied, Event, Gate, Hub, Identity, RoomName, gate};
+use tidings_testkit::{Client, Heard, Kind, Server, Shared, mount, within};
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -36,16 +36,18 @@ struct World {
     anns: [Server; 2],
     bobs: Server,
     closed: Closed,
+    _shared: Shared,
 }
 
 impl World {
     async fn new() -> Self {
-        let (broker, closed) = (Arc::<MemoryBroker>::default(), Closed::default());
-        let node = |user| {
-            let broker = Arc::clone(&broker) as Arc<dyn Broker>;
-            Server::with_hub(Hub::builder().gate(As(user, Arc::clone(&closed))).broker(broker).build())
+        let (shared, closed) = (Shared::new(), Closed::default());
+        let node = async |user| {
+            let gate = As(user, Arc::clone(&closed));
+            Server::with_hub(Hub::builder().gate(gate).broker(shared.broker().await).build()).await
         };
-        Self { anns: [node("ann").await, node("ann").await], bobs: node("bob").await, closed }
+        let (anns, bobs) = ([node("ann").await, node("ann").await], node("bob").await);
+        Self { anns, bobs, closed, _shared: shared }
     }
 
     /// The application, wherever it runs.

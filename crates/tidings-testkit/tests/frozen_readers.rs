@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
-use tidings::{Event, Hub, Rooms, gate};
+use tidings::{Event, Hub, Rooms};
 use tidings_testkit::{Client, Heard, Kind, Server, Tap, mount, within};
 use tokio::task::JoinSet;
 
@@ -75,8 +75,7 @@ async fn publish(hub: &Hub, room: &str, publisher: u64, number: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_stuck_in_the_middle_of_its_return_holds_up_nobody() {
-    let hub = Hub::builder().gate(gate::open()).rooms("*", Rooms::log(20_000, SOON)).build();
-    let server = Server::with_hub(hub).await;
+    let server = Server::with_rooms(Rooms::log(20_000, SOON)).await;
     let tap = Tap::to(server.address()).await;
     for number in 1..=BEFORE {
         publish(server.hub(), "a", PUBLISHERS, number).await;

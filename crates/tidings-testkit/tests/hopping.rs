@@ -2,8 +2,10 @@
 //! every event once and in order.
 
 use std::{sync::Arc, time::Duration};
-use tidings::{Event, Hub, MemoryBroker, Rooms, broker::Broker, gate};
-use tidings_testkit::{Client, Kind, Ledger, Random, Server, Tap, UnrulyBroker, soaks, within};
+use tidings::{Event, Hub, Rooms, broker::Broker};
+use tidings_testkit::{
+    Client, Kind, Ledger, Random, Server, Shared, Tap, UnrulyBroker, brokers, soaks, within,
+};
 use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -17,8 +19,7 @@ fn rounds() -> usize {
 }
 
 fn hub(broker: Arc<dyn Broker>) -> Hub {
-    let rooms = Rooms::log(20_000, Duration::from_secs(3_600));
-    Hub::builder().gate(gate::open()).broker(broker).rooms("*", rooms).build()
+    brokers::hub(broker, Rooms::log(20_000, Duration::from_secs(3_600)))
 }
 
 /// Publishes 1, 2, 3 … at 1 000 events a second, through each hub in turn, until told to stop; answers the last.
@@ -91,7 +92,8 @@ async fn listen(client: &mut Client, ledger: &mut Ledger) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_disconnects_and_changes_of_transport_lose_and_repeat_nothing() {
     for _ in 0..rounds() {
-        let servers = [Server::with_hub(hub(Arc::new(MemoryBroker::new()))).await];
+        let shared = Shared::new();
+        let servers = [Server::with_hub(hub(shared.broker().await)).await];
         let taps = [Tap::to(servers[0].address()).await];
         hop(&servers, &taps).await;
     }
@@ -100,6 +102,7 @@ async fn a_hundred_disconnects_and_changes_of_transport_lose_and_repeat_nothing(
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_node_lose_and_repeat_nothing_although_the_broker_does() {
     for _ in 0..rounds() {
+        // In memory whatever nodes share else: it is this one that loses.
         let broker: Arc<dyn Broker> = Arc::new(UnrulyBroker::new());
         let mut servers = Vec::new();
         let mut taps = Vec::new();
@@ -114,10 +117,10 @@ async fn changes_of_node_lose_and_repeat_nothing_although_the_broker_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_has_one_position_whichever_node_shows_it_and_needs_no_affinity() {
-    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new());
+    let shared = Shared::new();
     let mut servers = Vec::new();
     for _ in 0..3 {
-        servers.push(Server::with_hub(hub(Arc::clone(&broker))).await);
+        servers.push(Server::with_hub(hub(shared.broker().await)).await);
     }
     let mut cursor = "now".to_owned();
     let mut ledger = Ledger::default();

@@ -167,7 +167,8 @@ mount!(
 async fn returning_ten_events_back_takes_the_same_time_whatever_the_length_of_the_history() {
     let mut servers = Vec::new();
     for length in [1_000, 50_000] {
-        let server = Server::with_rooms(Rooms::log(50_000, Duration::from_secs(3_600))).await;
+        // Each other broker is asked for the same in its own suite, where less is published one by one.
+        let server = Server::in_memory(Rooms::log(50_000, Duration::from_secs(3_600))).await;
         let mut positions = Vec::new();
         for number in 1..=length {
             positions.push(server.publish("r", number).await);

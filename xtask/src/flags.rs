@@ -155,13 +155,37 @@ pub(crate) struct Rolling {
 
 /// Do everything at once for a while: clients that come and go, cuts, slow readers, nodes that are drained
 ///
-/// After each round all have had everything once and in order, and no more memory is held than before. The same test runs with
-/// all others, for a few rounds; here it is built for release. It prints its seed, which TIDINGS_SEED sets.
+/// After each round all have had everything once and in order, and no more memory is held than before. With `--cluster`, three
+/// nodes share a broker instead; nodes and broker are killed and started again, and clients come back to another node: each has
+/// had everything once and in order, or was told of a gap, of which there is none while only nodes are killed. The same tests
+/// run with all others, for a short while; here they are built for release. They print their seed, which TIDINGS_SEED sets.
 #[derive(Debug, Args)]
 pub(crate) struct Soak {
     /// For how long
     #[arg(long, default_value_t = 600, value_name = "N")]
     pub(crate) seconds: u32,
+    /// Three nodes on this broker, whose server is started by itself (or what TIDINGS_REDIS_SERVER or TIDINGS_NATS_SERVER names)
+    #[arg(long, value_enum, value_name = "BROKER")]
+    pub(crate) cluster: Option<Cluster>,
+    /// How many clients of the cluster
+    #[arg(long, default_value_t = 60, value_name = "N", requires = "cluster")]
+    pub(crate) clients: u32,
+    /// Seconds between two kills of a node
+    #[arg(long, default_value_t = 20, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) node_every: u32,
+    /// Seconds between two kills of the broker
+    #[arg(long, default_value_t = 60, value_name = "N", requires = "cluster", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) broker_every: u32,
+    /// Leave the broker alone
+    #[arg(long, requires = "cluster", conflicts_with = "broker_every")]
+    pub(crate) spare_broker: bool,
+}
+
+/// What nodes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cluster {
+    Redis,
+    Nats,
 }
 
 /// Run the browser tests: `node --test` in every `browser/` folder of a crate or an example

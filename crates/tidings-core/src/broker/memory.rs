@@ -88,9 +88,15 @@ impl MemoryBroker {
         self.rooms.lock().by_name.len()
     }
 
-    /// Runs `f` on the room's history, which comes to be if it must and there is a place for it. The room cannot be
-    /// forgotten meanwhile, because the map is locked until the history is.
-    fn with<T>(&self, room: &RoomName, f: impl FnOnce(&mut History) -> T) -> Result<T, BrokerError> {
+    /// Runs `f` on the room's history, which comes to be if it must and there is a place for it, to keep what `rooms` says.
+    /// The room cannot be forgotten meanwhile, because the map is locked until the history is.
+    fn with<T>(
+        &self,
+        room: &RoomName,
+        rooms: Rooms,
+        f: impl FnOnce(&mut History) -> T,
+    ) -> Result<T, BrokerError> {
+        let retention = rooms.retention();
         let mut rooms = self.rooms.lock();
         let history = match rooms.by_name.get(room) {
             Some(history) => Arc::clone(history),
@@ -106,7 +112,7 @@ impl MemoryBroker {
                 if rooms.by_name.len() >= ROOMS {
                     return Err(BrokerError::Unavailable(format!("there are {ROOMS} rooms already")));
                 }
-                let ring = Ring::new(self.position(room, rooms.floor), Rooms::default().retention());
+                let ring = Ring::new(self.position(room, rooms.floor), retention);
                 let history = Arc::new(Mutex::new(History {
                     ring,
                     keys: Keys::default(),
@@ -171,7 +177,7 @@ impl MemoryBroker {
         let weight = event.weight();
         // Held until every lock is released: a node that ends comes back here to say so.
         let nodes: Vec<_> = self.sinks.lock().iter().filter_map(Weak::upgrade).collect();
-        self.with(&room, |history| {
+        self.with(&room, rooms, |history| {
             history.used = now;
             history.ephemeral = !stored;
             if let Some(first) = key.as_deref().and_then(|key| history.keys.find(key, now)) {
@@ -237,8 +243,8 @@ impl Broker for MemoryBroker {
         Box::pin(ready(self.publish_now(publish)))
     }
 
-    fn watch<'a>(&'a self, room: &'a RoomName, _: Rooms) -> Answer<'a, ()> {
-        Box::pin(ready(self.with(room, |history| history.watches += 1)))
+    fn watch<'a>(&'a self, room: &'a RoomName, rooms: Rooms) -> Answer<'a, ()> {
+        Box::pin(ready(self.with(room, rooms, |history| history.watches += 1)))
     }
 
     fn unwatch(&self, room: &RoomName) {
@@ -321,7 +327,7 @@ mod tests {
     async fn a_quiet_room_is_remembered_as_long_as_it_might_have_kept_something() {
         let broker = MemoryBroker::new();
         let (quiet, busy) = (RoomName::new("q").unwrap(), RoomName::new("b").unwrap());
-        broker.with(&quiet, |history| history.watches += 1).unwrap();
+        broker.with(&quiet, Rooms::default(), |history| history.watches += 1).unwrap();
         let held = broker.read_now(&quiet, ReadFrom::Tail, 1).head;
         broker.unwatch(&quiet);
         publish(&broker, &busy, None);
@@ -341,6 +347,19 @@ mod tests {
         let other = MemoryBroker::new();
         let again = other.read_now(&RoomName::new("a").unwrap(), ReadFrom::Tail, 1).head;
         assert_ne!(head("a").epoch, again.epoch, "a new process is a new epoch");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_that_was_only_watched_is_remembered_as_long_as_its_events_would_be() {
+        let broker = MemoryBroker::new();
+        let room = RoomName::new("r").unwrap();
+        broker.watch(&room, Rooms::log(4, Duration::from_secs(1))).await.unwrap();
+        broker.unwatch(&room);
+        broker.housekeep(Instant::now());
+        assert_eq!(broker.rooms(), 1);
+        tokio::time::advance(Duration::from_secs(6)).await;
+        broker.housekeep(Instant::now());
+        assert_eq!(broker.rooms(), 0);
     }
 
     #[tokio::test(start_paused = true)]

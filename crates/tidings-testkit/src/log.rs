@@ -2,9 +2,13 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
-use tracing::{level_filters::LevelFilter, subscriber::DefaultGuard};
+use tracing::{
+    Dispatch,
+    level_filters::LevelFilter,
+    subscriber::{DefaultGuard, NoSubscriber},
+};
 use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 /// The log of a test whose runtime has one thread.
@@ -15,6 +19,7 @@ impl Log {
     /// Begins to keep the log, on this thread and as long as the guard lives: lines at every level, and one each for a span that
     /// begins (`new`) and ends (`close`).
     pub fn begin() -> (Self, DefaultGuard) {
+        LazyLock::force(&ANOTHER);
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(log.clone())
@@ -34,6 +39,10 @@ impl Log {
         log.lines().filter(has_all).map(str::to_owned).collect()
     }
 }
+
+/// While there is one subscriber alone, `tracing` asks that of the thread which comes first to a line of code whether anybody
+/// will ever want it: another test's, which has none.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -294,7 +294,7 @@ const DEFAULT_BYTES: usize = 64 << 20;
 /// Far beyond any use, and near enough that adding it to a time cannot overflow.
 const MAX_AGE: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Longer than any reconnect, and short enough that a departure is still news.
-const MAX_GRACE: Duration = Duration::from_secs(60);
+pub(crate) const MAX_GRACE: Duration = Duration::from_secs(60);
 /// A longer list is no list that people read.
 const MAX_LISTED: usize = 1_000;
 /// Words about a room's members that are kept: the newest one of each node is among them, for a node says its own again when

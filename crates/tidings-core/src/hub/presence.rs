@@ -27,7 +27,7 @@ use crate::{
     surplus::surplus,
     sync::Mutex,
 };
-use room::Room;
+use room::{Hearing, Room};
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 use std::{
@@ -266,6 +266,21 @@ impl Presences {
             drop(rooms);
             self.work.notify_one();
         }
+    }
+
+    /// Forgets rooms that nobody has to do with, and that were never entered.
+    fn drop_idle(&self) {
+        let mut rooms = self.rooms.lock();
+        let Tended { by_name, dirty, .. } = &mut *rooms;
+        dirty.retain(|name| {
+            let idle =
+                by_name.get(name).is_none_or(|room| room.hearing == Hearing::Not && room.is_idle(self.me));
+            if idle {
+                by_name.remove(name);
+            }
+            !idle
+        });
+        rooms.shrink();
     }
 
     /// Resolves when the members of a room are known, which is wanted.

@@ -46,6 +46,8 @@ pub(super) struct Driver {
     pub(super) beating: bool,
     /// What another is to find when this node has gone, if the application wants to be told of users who have.
     pub(super) journal: Option<Journal>,
+    /// When all of it was last written.
+    pub(super) renewed: Instant,
     /// What is done about others that have gone.
     pub(super) sweeps: Vec<Sweep>,
     /// Since when no room was tended.
@@ -108,6 +110,7 @@ impl Node {
             beat: now,
             beating: false,
             journal: self.offline.is_some().then(Journal::default),
+            renewed: now,
             sweeps: Vec::new(),
             idle: None,
             rest: None,
@@ -176,7 +179,10 @@ impl Driver {
         room.part.expire(now);
         match room.hearing {
             Hearing::Not => {
-                (room.hearing, enter) = (Hearing::Begins, true);
+                enter = !room.is_idle(me);
+                if enter {
+                    room.hearing = Hearing::Begins;
+                }
             }
             Hearing::Hears { until: None } => {
                 let number = || self.presences.number.fetch_add(1, Relaxed);
@@ -327,6 +333,8 @@ impl Driver {
                 Some(told) => self.miss(&told),
                 None => {
                     self.nodes.spare(Instant::now());
+                    // A broker that has lost the signs may have lost what was written down.
+                    self.journal.iter_mut().for_each(Journal::forget);
                     self.signs = Hearing::Hears { until: None };
                 }
             },

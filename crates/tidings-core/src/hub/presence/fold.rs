@@ -89,9 +89,10 @@ impl Fold {
     pub(super) fn members(&self, listed: usize) -> Members {
         let users: BTreeSet<&str> =
             self.parts.values().flat_map(|told| told.users.iter().map(String::as_str)).collect();
-        let all: usize = self.parts.values().map(|told| told.count.max(told.users.len())).sum();
+        let all = self.parts.values().map(|told| told.count.max(told.users.len()));
+        let all = all.fold(0, usize::saturating_add);
         let named: usize = self.parts.values().map(|told| told.users.len()).sum();
-        let count = all - named + users.len();
+        let count = (all - named).saturating_add(users.len());
         Members { count, users: users.into_iter().take(listed).map(str::to_owned).collect() }
     }
 }

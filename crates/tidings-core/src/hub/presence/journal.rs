@@ -1,15 +1,20 @@
 //! In which rooms a node tells members: written down, so that another can see to them when it has gone.
 
+use super::WAIT;
 use crate::{
     Event, RoomName, Rooms,
-    broker::{Broker, BrokerError, Publish, ReadFrom},
+    broker::{Broker, Publish, ReadFrom},
 };
 use std::{
     collections::{BTreeSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 /// The rooms of this node, in lists that are each written as a whole.
 #[derive(Debug)]
@@ -104,40 +109,58 @@ impl Sweep {
     }
 }
 
-/// Reads what a node has written down: the lists that are not empty, and the rooms in them.
+/// Reads what a node has written down: the lists that are not empty, and the rooms in them; none if that cannot be read.
 pub(super) async fn read(
-    broker: &dyn Broker,
+    broker: &Arc<dyn Broker>,
     node: u64,
     rooms: Rooms,
-) -> Result<(Vec<u8>, VecDeque<RoomName>), BrokerError> {
+) -> Option<(Vec<u8>, VecDeque<RoomName>)> {
     let (mut lists, mut all) = (Vec::new(), VecDeque::new());
-    for list in 0..LISTS {
-        let slice = broker.read(&RoomName::journal(node, list), rooms, ReadFrom::Tail, 1).await?;
-        let Some(message) = slice.messages.last() else { continue };
-        let names: Vec<String> = message.event().parse().unwrap_or_default();
-        if !names.is_empty() {
-            lists.push(list);
+    for some in (0..LISTS).collect::<Vec<_>>().chunks(AT_ONCE) {
+        let mut reads = JoinSet::new();
+        for &list in some {
+            let broker = Arc::clone(broker);
+            reads.spawn(async move {
+                let room = RoomName::journal(node, list);
+                (list, timeout(WAIT, broker.read(&room, rooms, ReadFrom::Tail, 1)).await)
+            });
         }
-        all.extend(names.iter().filter_map(|name| RoomName::new(name).ok()));
+        while let Some(read) = reads.join_next().await {
+            let (list, slice) = read.ok()?;
+            let slice = slice.ok()?.ok()?;
+            let Some(message) = slice.messages.last() else { continue };
+            let names: Vec<String> = message.event().parse().unwrap_or_default();
+            if !names.is_empty() {
+                lists.push(list);
+            }
+            all.extend(names.iter().filter_map(|name| RoomName::new(name).ok()));
+        }
     }
-    Ok((lists, all))
+    Some((lists, all))
 }
 
-/// Writes down that a node has no rooms any more.
-pub(super) async fn clear(
-    broker: &dyn Broker,
-    node: u64,
-    lists: &[u8],
-    rooms: Rooms,
-) -> Result<(), BrokerError> {
-    for list in lists {
-        let event = Event::json("rooms", &[""; 0]).expect("a name, and a list is JSON");
-        let room = RoomName::journal(node, *list);
-        broker.publish(Publish { room, event, key: None, rooms }).await?;
+/// Writes down that a node has no rooms any more; false if that was not stored.
+pub(super) async fn clear(broker: &Arc<dyn Broker>, node: u64, lists: &[u8], rooms: Rooms) -> bool {
+    for some in lists.chunks(AT_ONCE) {
+        let mut writes = JoinSet::new();
+        for &list in some {
+            let broker = Arc::clone(broker);
+            let event = Event::json("rooms", &[""; 0]).expect("a name, and a list is JSON");
+            let publish = Publish { room: RoomName::journal(node, list), event, key: None, rooms };
+            writes.spawn(async move { matches!(timeout(WAIT, broker.publish(publish)).await, Ok(Ok(_))) });
+        }
+        while let Some(stored) = writes.join_next().await {
+            if !matches!(stored, Ok(true)) {
+                return false;
+            }
+        }
     }
-    Ok(())
+    true
 }
 
+/// Lists that are read or written together: with all of them one after the other a slow broker would take longer than anybody
+/// waits.
+const AT_ONCE: usize = 16;
 /// Lists of a node: a change writes one of them, and all of them hold a hundred thousand rooms.
 const LISTS: u8 = 64;
 /// Bytes of a list: what any broker carries in one message.

@@ -1,5 +1,6 @@
 //! Which nodes are alive, from the signs of life that they give.
 
+use crate::policy::MAX_GRACE;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
@@ -20,10 +21,18 @@ pub(super) enum Sign {
 #[derive(Debug)]
 pub(super) struct Nodes {
     me: u64,
-    /// The others, and until when each is taken to be alive.
-    others: BTreeMap<u64, Instant>,
+    others: BTreeMap<u64, Lease>,
     /// When this one has heard itself, or had reason to think that it would.
     heard: Instant,
+}
+
+/// What is known of another node.
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    /// It is taken to be alive.
+    until: Instant,
+    /// What it left behind was seen to.
+    swept: bool,
 }
 
 impl Nodes {
@@ -43,18 +52,23 @@ impl Nodes {
             }
             Sign::Alive { node } => self.set(node, now + LEASE),
             Sign::Bye { node, grace } => {
-                let until = now + Duration::from_millis(grace).min(LEASE);
+                // Also if that is longer than its lease: its users have this time.
                 if let Some(lease) = self.others.get_mut(&node) {
-                    *lease = until.min(*lease);
+                    lease.until = now + Duration::from_millis(grace).min(MAX_GRACE);
                 }
             }
-            Sign::Swept { node } => drop(self.others.remove(&node)),
+            // It has gone, whatever its lease: rooms that it did not write down have yet to be told.
+            Sign::Swept { node } if node != self.me => {
+                self.set(node, now);
+                self.others.entry(node).and_modify(|lease| lease.swept = true);
+            }
+            Sign::Swept { .. } => {}
         }
     }
 
     /// A node has told something. If it did just now, or there has been no sign of it, one will follow soon, or it has gone.
     pub(super) fn meet(&mut self, node: u64, just_now: bool, now: Instant) {
-        let (lease, until) = (self.others.get(&node).copied(), now + 2 * BEAT);
+        let (lease, until) = (self.others.get(&node).map(|lease| lease.until), now + 2 * BEAT);
         if node != self.me && lease.is_none_or(|lease| just_now && lease < until) {
             self.set(node, until);
         }
@@ -63,12 +77,17 @@ impl Nodes {
     /// Signs may have been missed.
     pub(super) fn spare(&mut self, now: Instant) {
         let until = now + LEASE;
-        self.others.values_mut().for_each(|lease| *lease = until.max(*lease));
+        self.others.values_mut().for_each(|lease| lease.until = until.max(lease.until));
     }
 
     /// Whether a node has given no sign for so long that it has gone. One that does not hear itself can say that of nobody.
     pub(super) fn is_dead(&self, node: u64, now: Instant) -> bool {
-        !self.is_deaf(now) && self.others.get(&node).is_some_and(|until| *until <= now)
+        !self.is_deaf(now) && self.others.get(&node).is_some_and(|lease| lease.until <= now)
+    }
+
+    /// Whether what a node left behind was seen to.
+    pub(super) fn is_swept(&self, node: u64) -> bool {
+        self.others.get(&node).is_some_and(|lease| lease.swept)
     }
 
     /// Those who have gone.
@@ -79,7 +98,7 @@ impl Nodes {
 
     /// How many living nodes come before this one, by whose order things are done that one alone should do.
     pub(super) fn rank(&self, now: Instant) -> usize {
-        self.others.iter().filter(|(node, until)| **node < self.me && **until > now).count()
+        self.others.iter().filter(|(node, lease)| **node < self.me && lease.until > now).count()
     }
 
     /// Whether this one is cut off, and cannot say who has gone.
@@ -88,10 +107,10 @@ impl Nodes {
     }
 
     fn set(&mut self, node: u64, until: Instant) {
-        self.others.insert(node, until);
+        self.others.insert(node, Lease { until, swept: false });
         if self.others.len() > MOST {
             // Those that have been silent for longest; should one have left something behind, it is met again.
-            let longest = self.others.iter().min_by_key(|(_, until)| **until).map(|(node, _)| *node);
+            let longest = self.others.iter().min_by_key(|(_, lease)| lease.until).map(|(node, _)| *node);
             longest.map(|node| self.others.remove(&node));
         }
     }
@@ -133,7 +152,9 @@ mod tests {
         nodes.meet(2, true, now + second(20));
         assert!(!nodes.is_dead(2, now + second(24)), "it speaks before it gives a sign");
         nodes.take(Sign::Swept { node: 2 }, now + second(24));
-        assert!(!nodes.dead(now + second(27)).contains(&2));
+        assert!(nodes.is_dead(2, now + second(24)) && nodes.is_swept(2), "others may have to say so yet");
+        nodes.take(Sign::Alive { node: 2 }, now + second(25));
+        assert!(!nodes.is_dead(2, now + second(27)) && !nodes.is_swept(2), "it is there again");
     }
 
     #[test]
@@ -157,6 +178,12 @@ mod tests {
         nodes.take(Sign::Alive { node: 2 }, now);
         nodes.take(Sign::Bye { node: 2, grace: 5_000 }, now);
         assert!(!nodes.is_dead(2, now + second(4)) && nodes.is_dead(2, now + second(5)));
+        nodes.take(Sign::Alive { node: 3 }, now);
+        nodes.take(Sign::Bye { node: 3, grace: 40_000 }, now);
+        for n in 0..8 {
+            nodes.take(Sign::Alive { node: 1 }, now + second(5 * n));
+        }
+        assert!(!nodes.is_dead(3, now + second(39)) && nodes.is_dead(3, now + second(40)));
     }
 
     #[test]

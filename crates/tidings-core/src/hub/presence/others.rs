@@ -17,7 +17,7 @@ impl Driver {
         // Whoever wants to be told of users hears of nodes that have gone, whether anybody is here or not.
         let is_idle = self.journal.is_none() && self.presences.rooms.lock().by_name.is_empty();
         let Some(tick) = self.tick else {
-            if !is_idle {
+            if !is_idle && self.rest.is_none_or(|until| until <= now) {
                 (self.tick, self.beat, self.idle) = (Some(now), now, None);
                 (self.signs, self.nodes) = (Hearing::Begins, Nodes::new(self.presences.me, now));
                 self.enter(RoomName::nodes());
@@ -28,6 +28,9 @@ impl Driver {
             return;
         }
         self.tick = Some(now + TICK);
+        if self.signs != (Hearing::Hears { until: None }) {
+            self.presences.drop_idle();
+        }
         if is_idle {
             if now.saturating_duration_since(*self.idle.get_or_insert(now)) >= IDLE
                 && self.signs == (Hearing::Hears { until: None })
@@ -60,12 +63,19 @@ impl Driver {
             with.iter().for_each(|name| rooms.touch(name));
         }
         if self.journal.is_some() {
-            self.sweeps.extend(newly.into_iter().map(|node| Sweep::new(node, now)));
+            let newly = newly.into_iter().filter(|node| !self.nodes.is_swept(*node));
+            self.sweeps.extend(newly.map(|node| Sweep::new(node, now)));
             let mut sweeps = std::mem::take(&mut self.sweeps);
             sweeps.retain_mut(|sweep| self.sweep(sweep, now));
             self.sweeps = sweeps;
         }
-        self.write_lists();
+        if self.renewed + RENEW <= now {
+            self.renewed = now;
+            self.journal.iter_mut().for_each(Journal::forget);
+        }
+        if self.rest.is_none_or(|until| until <= now) {
+            self.write_lists();
+        }
     }
 
     /// Writes down in which rooms this node has somebody.
@@ -87,7 +97,7 @@ impl Driver {
             return true;
         }
         let node = sweep.node;
-        if !self.nodes.is_dead(node, now) {
+        if !self.nodes.is_dead(node, now) || self.nodes.is_swept(node) {
             // It is there again, or another has done it.
             sweep.open.drain(..).for_each(|room| self.presences.unwant(&room));
             return false;
@@ -101,8 +111,7 @@ impl Driver {
             if sweep.at <= now {
                 sweep.begun = true;
                 self.writing.spawn(async move {
-                    let read = timeout(WAIT, journal::read(&*broker, node, rooms)).await;
-                    Written::Lists { node, read: read.ok().and_then(Result::ok) }
+                    Written::Lists { node, read: journal::read(&broker, node, rooms).await }
                 });
             }
             return true;
@@ -131,11 +140,9 @@ impl Driver {
         }
         let (lists, swept) = (std::mem::take(&mut sweep.lists), self.sign(Sign::Swept { node }));
         self.writing.spawn(async move {
-            let done = async {
-                journal::clear(&*broker, node, &lists, rooms).await?;
-                broker.publish(swept).await
-            };
-            Written::Cleared { node, stored: matches!(timeout(WAIT, done).await, Ok(Ok(_))) }
+            let stored = journal::clear(&broker, node, &lists, rooms).await
+                && matches!(timeout(WAIT, broker.publish(swept)).await, Ok(Ok(_)));
+            Written::Cleared { node, stored }
         });
         false
     }
@@ -143,5 +150,7 @@ impl Driver {
 
 /// So often it is looked which nodes are alive.
 const TICK: Duration = Duration::from_secs(1);
+/// So often lists are written anew, which a broker keeps for a day.
+const RENEW: Duration = Duration::from_secs(8 * 3_600);
 /// After so long without a room to be tended the signs of others are not heard any more.
 const IDLE: Duration = Duration::from_secs(60);

@@ -87,10 +87,13 @@ impl Part {
     pub(super) fn list(&self, presence: Presence) -> (usize, Vec<String>) {
         let mut bytes = 0;
         let fits = |user: &&Arc<str>| {
-            bytes += user.len() + QUOTES;
-            bytes <= LIST
+            let more = bytes + user.len() + QUOTES;
+            let fits = more <= LIST;
+            bytes = if fits { more } else { bytes };
+            fits
         };
-        let users = self.users.keys().take(presence.most_listed()).take_while(fits);
+        // A name that is too long for any list keeps no other out of it.
+        let users = self.users.keys().filter(fits).take(presence.most_listed());
         (self.users.len(), users.map(|user| user.to_string()).collect())
     }
 }

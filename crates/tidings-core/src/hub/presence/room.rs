@@ -121,7 +121,9 @@ impl Room {
             return None;
         }
         let (count, users) = self.part.list(self.presence);
-        let is_old = self.words >= MEMBERS / 4 || self.refresh().is_some_and(|at| at <= now);
+        // Not all at the same word: each that is said anew is one more for all others.
+        let is_old = self.words >= MEMBERS / 2 + me as usize % (MEMBERS / 8)
+            || self.refresh().is_some_and(|at| at <= now);
         if told.is_some_and(|told| told.says(count, &users)) && !is_old {
             return None;
         }
@@ -165,7 +167,12 @@ impl Room {
     /// Whether nobody has to do with it any more.
     pub(super) fn is_idle(&self, me: u64) -> bool {
         let is_writing = self.writing.busy || self.writing.stored.is_some();
-        self.wanted == 0 && self.part.is_empty() && !is_writing && self.fold.of(me).is_none()
+        // One that is being entered is left when it is known what came of that, so that none is entered twice.
+        self.hearing != Hearing::Begins
+            && self.wanted == 0
+            && self.part.is_empty()
+            && !is_writing
+            && self.fold.of(me).is_none()
     }
 }
 

@@ -484,6 +484,60 @@ async fn a_broker_that_is_away_for_long_delays_what_is_told_and_loses_nothing() 
     assert!(until(&one, "a", &["ann", "cid"]).await < 10 * SECOND);
 }
 
+#[tokio::test(start_paused = true)]
+async fn rooms_that_are_asked_for_while_the_broker_is_away_are_not_kept() {
+    let broker = Arc::new(MemoryBroker::new());
+    let link = Arc::new(Link::new(&broker));
+    // One hub that has never reached it, and one that has.
+    link.cut();
+    let never = hub_on(&link);
+    link.heal();
+    let once = hub_on(&link);
+    let _ann = session(&once, "ann", "a").await;
+    until(&once, "a", &["ann"]).await;
+    link.cut();
+    let tended = |hub: &Hub| {
+        let rooms = hub.node.presences.as_ref().expect("some are told").rooms.lock();
+        (rooms.by_name.len(), rooms.dirty.len())
+    };
+    for n in 0..40 {
+        for hub in [&never, &once] {
+            let asked = hub.presence(format!("a{}", n % 20)).await;
+            assert!(matches!(asked, Err(JoinError::Unavailable)), "{asked:?}");
+        }
+    }
+    sleep(10 * SECOND).await;
+    assert_eq!(tended(&never), (0, 0));
+    let (rooms, _) = tended(&once);
+    assert!(rooms <= 21, "each is entered once: {rooms}");
+    link.heal();
+    sleep(60 * SECOND).await;
+    assert_eq!((tended(&never), tended(&once)), ((0, 0), (1, 0)));
+    until(&once, "a", &["ann"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_have_a_grace_time_that_is_longer_than_the_lease_of_their_node() {
+    let broker = Arc::new(MemoryBroker::new());
+    let hub = || {
+        let rooms = Rooms::default().presence(Presence::new().grace(40 * SECOND));
+        let hub = Hub::builder().gate(gate::open()).broker(Arc::clone(&broker) as Arc<dyn Broker>);
+        hub.rooms("a*", rooms).build()
+    };
+    let (one, two) = (hub(), hub());
+    let (_ann, bob) = (session(&one, "ann", "a").await, session(&two, "bob", "a").await);
+    until(&one, "a", &["ann", "bob"]).await;
+    let mut watching = watch(&one, "a").await;
+    assert_eq!(told(&mut watching).await, names(&["ann", "bob"]));
+    drop(bob);
+    assert_eq!(two.drain(SECOND).await, 0);
+    drop(two);
+    sleep(30 * SECOND).await;
+    let _bob = session(&one, "bob", "a").await;
+    let all = told_within(120 * SECOND, &mut watching).await;
+    assert!(all.iter().all(|members| *members == names(&["ann", "bob"])), "{all:?}");
+}
+
 mod offline;
 
 const SECOND: Duration = Duration::from_secs(1);

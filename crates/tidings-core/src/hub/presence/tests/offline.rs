@@ -100,6 +100,23 @@ async fn users_of_all_nodes_that_were_killed_have_gone_when_one_starts_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_node_has_written_down_is_known_for_as_long_as_it_lives() {
+    let broker = Arc::new(MemoryBroker::new());
+    let heard = Heard::default();
+    let link = Arc::new(Link::new(&broker));
+    let (other, killed) = (listening(&broker, &heard), listening(&link, &heard));
+    let _eve = session(&other, "eve", "a").await;
+    let ann = session(&killed, "ann", "~user:ann").await;
+    until(&other, "~user:ann", &["ann"]).await;
+    // Longer than the broker keeps what has once been written.
+    sleep(30 * 3_600 * SECOND).await;
+    link.cut();
+    drop((killed, ann));
+    sleep(60 * SECOND).await;
+    assert_eq!(pairs(&heard), [pair("ann", "~user:ann")]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_was_cut_off_writes_its_rooms_down_again() {
     let broker = Arc::new(MemoryBroker::new());
     let heard = Heard::default();

@@ -2,57 +2,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tidings_bench::NatsServer;
 use tidings_testkit::{
-    Client, Kind, Program, Tap,
+    BrokerServer, Client, Kind, Program, ServerKind, Tap,
     presence::{Told, watch},
-    soaks, within,
+    soaks,
 };
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-
-/// A server of Redis on a free port. It is killed when it is dropped.
-struct RedisServer {
-    child: Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl RedisServer {
-    async fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("a bound listener");
-        drop(free);
-        let folder = tempfile::TempDir::new().expect("a directory");
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", "", "--dir"])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let up = async {
-            while TcpStream::connect(address).is_err() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        within(LIMIT, "the server", up).await;
-        Self { child, address, _folder: folder }
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it has ended");
-    }
-}
 
 async fn node(broker: &str) -> Program {
     Program::start(env!("CARGO_BIN_EXE_server"), &["--broker", broker, "--presence", "*"]).await
@@ -128,7 +90,10 @@ fn changes(values: &[Told]) -> BTreeMap<String, (usize, usize)> {
 }
 
 /// Of four nodes one ends, one is killed and one is cut off from the broker for a while.
-async fn only_the_living_are_listed(broker: &str, address: SocketAddr) {
+async fn only_the_living_are_listed(kind: ServerKind) {
+    let server = BrokerServer::start(kind);
+    server.listens().await;
+    let (broker, address) = (&*server.url(), server.address());
     let tap = Tap::to(address).await;
     let through_tap = broker.replace(&address.to_string(), &tap.address().to_string());
     let stays = node(broker).await;
@@ -198,15 +163,12 @@ async fn only_the_living_are_listed(broker: &str, address: SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_living_are_listed_after_nodes_ended_were_killed_and_were_cut_off_from_nats() {
-    let server = NatsServer::start().expect("a server");
-    let address = SocketAddr::from(([127, 0, 0, 1], server.port()));
-    only_the_living_are_listed(&server.url(), address).await;
+    only_the_living_are_listed(ServerKind::Nats).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_living_are_listed_after_nodes_ended_were_killed_and_were_cut_off_from_redis() {
-    let server = RedisServer::start().await;
-    only_the_living_are_listed(&format!("redis://{}", server.address), server.address).await;
+    only_the_living_are_listed(ServerKind::Redis).await;
 }
 
 /// For how long a node that was killed is taken to be alive.

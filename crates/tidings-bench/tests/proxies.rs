@@ -4,7 +4,7 @@
 mod clients;
 mod proxy;
 
-use clients::{LIMIT, Seen, command, free_address, listen, own_origin, publish};
+use clients::{LIMIT, Seen, command, free_address, hear_out, listen, own_origin, publish};
 use proxy::{HAPROXY, Program as ProxyProgram, Proxy};
 use serde_json::json;
 use std::{
@@ -129,14 +129,7 @@ async fn all_passes(start: impl AsyncFnOnce([SocketAddr; 2]) -> Proxy, refusals:
     // As long as those who were told may take to be back.
     sleep(Duration::from_secs(6)).await;
     stop.send_replace(true);
-    let published = publisher.await.expect("no panic");
-    tell_last.send_replace(Some(published));
-    within(LIMIT, "all to have everything", async {
-        while let Some(ended) = listeners.join_next().await {
-            ended.expect("nobody missed anything");
-        }
-    })
-    .await;
+    let published = hear_out(publisher, tell_last, listeners).await;
     let told = seen.told.load(SeqCst);
     let refused = seen.refused.lock().expect("no panic").clone();
     println!("{CLIENTS} clients had {published} events; {told} were told to go, refused were {refused:?}");

@@ -7,7 +7,7 @@
 mod clients;
 mod proxy;
 
-use clients::{LIMIT, Seen, command, free_address, listen, publish, status};
+use clients::{LIMIT, Seen, command, free_address, hear_out, listen, publish, status};
 use proxy::{HAPROXY, Proxy};
 use serde_json::json;
 use std::{
@@ -135,14 +135,7 @@ async fn two_nodes_are_restarted_and_nobody_misses_anything() {
         sleep(Duration::from_secs(6)).await;
     }
     stop.send_replace(true);
-    let published = publisher.await.expect("no panic");
-    tell_last.send_replace(Some(published));
-    within(LIMIT, "all to have everything", async {
-        while let Some(ended) = listeners.join_next().await {
-            ended.expect("nobody missed anything");
-        }
-    })
-    .await;
+    let published = hear_out(publisher, tell_last, listeners).await;
     let count = |count: &AtomicUsize| count.load(SeqCst);
     let refused = seen.refused.lock().expect("no panic").clone();
     let taken = most.map(|most| most.load(SeqCst));

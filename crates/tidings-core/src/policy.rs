@@ -298,7 +298,7 @@ pub(crate) const MAX_GRACE: Duration = Duration::from_secs(60);
 /// A longer list is no list that people read.
 const MAX_LISTED: usize = 1_000;
 /// Words about a room's members that are kept: the newest one of each node is among them, for a node says its own again when
-/// a fourth of so many have come after it, or a third of the time has passed.
+/// more than half of so many have come after it, or a third of the time has passed.
 pub(crate) const MEMBERS: usize = 256;
 pub(crate) const MEMBERS_AGE: Duration = Duration::from_secs(3_600);
 /// As much as so many words have at most.

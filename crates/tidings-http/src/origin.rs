@@ -16,9 +16,10 @@ use std::fmt;
 /// Which web pages may use the service: those of its own origin, and those that are named.
 ///
 /// Browsers send the origin of the page with WebSocket handshakes, with requests to other origins and with
-/// `POST`; no other client has one, so its absence says nothing and is allowed, unless the browser says that the request is one of
-/// another site's page (`Sec-Fetch-Site`), as an image's or a script's is. Origins are compared by scheme, host and effective port (RFC 6454 §4), never as text. Of its own origin the service knows only host and port, for
-/// a proxy may have taken off the TLS; where plain HTTP is not to be trusted, let the proxy redirect it.
+/// `POST`; no other client has one, so its absence says nothing and is allowed, unless the browser says that the request
+/// is one of another site's page (`Sec-Fetch-Site`), as an image's or a script's is. Origins are compared by scheme, host
+/// and effective port (RFC 6454 §4), never as text. Of its own origin the service knows only host and port, for a proxy
+/// may have taken off the TLS; where plain HTTP is not to be trusted, let the proxy redirect it.
 ///
 /// A proxy may also put a `Host` of its own in place of the one that the page asked for, as nginx does unless told
 /// otherwise. Requests are then known by `Sec-Fetch-Site: same-origin` (W3C Fetch Metadata §2.4), which browsers set where the

@@ -4,6 +4,7 @@
 pub mod contract;
 pub mod faults;
 pub mod hubs;
+pub mod presence;
 pub mod recreated;
 mod server;
 mod sink;
@@ -197,6 +198,12 @@ macro_rules! broker_suite {
             what_is_under_way_when_the_connection_breaks_is_unknown_at_once,
             what_is_subscribed_after_an_outage_is_what_is_wanted,
             what_refuses_or_swallows_is_tried_again_but_not_all_the_time,
+        );
+        $crate::broker_suite!($kind, presence:
+            members_are_told_alike_on_every_node_and_transport,
+            a_user_who_changes_transport_and_node_has_not_left,
+            members_are_told_again_where_their_words_were_lost,
+            users_of_a_node_that_was_killed_have_gone,
         );
         $crate::broker_suite!($kind, words:
             a_user_loses_a_room_and_then_its_sessions_on_every_node_within_a_second,

@@ -99,13 +99,13 @@ impl Told {
 }
 
 /// A node on a broker that tells who is in each room.
-pub async fn node(broker: impl Broker, grace: Duration) -> Server {
+pub async fn node(broker: Arc<dyn Broker>, grace: Duration) -> Server {
     Server::with_hub(builder(broker, grace).build()).await
 }
 
-fn builder(broker: impl Broker, grace: Duration) -> HubBuilder<Arc<dyn Gate>> {
+fn builder(broker: Arc<dyn Broker>, grace: Duration) -> HubBuilder<Arc<dyn Gate>> {
     let rooms = Rooms::default().presence(Presence::new().grace(grace));
-    Hub::builder().gate(ByName).broker(Arc::new(broker)).rooms("*", rooms)
+    Hub::builder().gate(ByName).broker(broker).rooms("*", rooms)
 }
 
 /// Watches who is in a room.
@@ -120,7 +120,7 @@ pub async fn watch(kind: Kind, address: SocketAddr, room: &str, from: &str) -> C
 ///
 /// # Panics
 /// If not.
-pub async fn members_are_told_alike_on_every_node_and_transport(brokers: [impl Broker; 2]) {
+pub async fn members_are_told_alike_on_every_node_and_transport(brokers: [Arc<dyn Broker>; 2]) {
     let [one, two] = brokers;
     let nodes = [node(one, SHORT).await, node(two, SHORT).await];
     let addresses = [nodes[0].address(), nodes[1].address()];
@@ -168,7 +168,7 @@ pub async fn members_are_told_alike_on_every_node_and_transport(brokers: [impl B
 /// # Panics
 /// If not.
 pub async fn members_are_told_again_where_their_words_were_lost(
-    brokers: [impl Broker; 3],
+    brokers: [Arc<dyn Broker>; 3],
     lose: impl AsyncFnOnce(),
 ) {
     let [one, two, late] = brokers;
@@ -197,7 +197,7 @@ pub async fn members_are_told_again_where_their_words_were_lost(
 ///
 /// # Panics
 /// If not.
-pub async fn users_of_a_node_that_was_killed_have_gone(brokers: [impl Broker; 2]) {
+pub async fn users_of_a_node_that_was_killed_have_gone(brokers: [Arc<dyn Broker>; 2]) {
     let [killed, other] = brokers;
     let (gone, mut all_gone) = mpsc::unbounded_channel();
     let node = |broker| {
@@ -245,7 +245,7 @@ async fn newest(mut client: Client) -> String {
 ///
 /// # Panics
 /// If not.
-pub async fn a_user_who_changes_transport_and_node_has_not_left(brokers: [impl Broker; 2]) {
+pub async fn a_user_who_changes_transport_and_node_has_not_left(brokers: [Arc<dyn Broker>; 2]) {
     let [one, two] = brokers;
     let nodes = [node(one, 2 * SHORT).await, node(two, 2 * SHORT).await];
     let mut watching = watch(Kind::Ws, nodes[1].address(), "r", "now").await;

@@ -2,16 +2,17 @@
 
 use serde_json::{Value, json};
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
-use tidings_testkit::{Client, Heard, Kind, Random, request, within};
+use tidings_testkit::{Client, Heard, Kind, Random, free_port, request, within};
 use tokio::{
     sync::watch,
+    task::{JoinHandle, JoinSet},
     time::{interval, sleep},
 };
 
@@ -19,7 +20,7 @@ use tokio::{
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 pub(crate) async fn status(address: SocketAddr, target: &str) -> Option<u16> {
@@ -147,4 +148,21 @@ pub(crate) async fn publish(proxy: SocketAddr, stop: watch::Receiver<bool>) -> u
         .await;
     }
     number
+}
+
+/// The publisher ends, and then all clients when they have its last number, which this answers.
+pub(crate) async fn hear_out(
+    publisher: JoinHandle<u64>,
+    tell_last: watch::Sender<Option<u64>>,
+    mut listeners: JoinSet<()>,
+) -> u64 {
+    let published = publisher.await.expect("no panic");
+    tell_last.send_replace(Some(published));
+    within(LIMIT, "all to have everything", async {
+        while let Some(ended) = listeners.join_next().await {
+            ended.expect("nobody missed anything");
+        }
+    })
+    .await;
+    published
 }

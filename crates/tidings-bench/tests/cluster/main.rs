@@ -78,21 +78,10 @@ fn room(at: usize) -> String {
     format!("room-{at}")
 }
 
-/// The broker's server, which has what it has acknowledged when it is started again.
-fn start(kind: ServerKind) -> BrokerServer {
-    let args: &[&str] = match kind {
-        // What somebody chooses to whom the promise matters: with `everysec` the write itself may wait for a sync that is
-        // under way, and what was acknowledged meanwhile goes with the process.
-        ServerKind::Redis => &["--appendonly", "yes", "--appendfsync", "always"],
-        ServerKind::Nats => &["-js"],
-    };
-    BrokerServer::start_with(kind, free_port(), args)
-}
-
 async fn soak(kind: ServerKind) {
     let load = Load::asked();
     println!("{kind:?}: {load:?}");
-    let broker = start(kind);
+    let broker = BrokerServer::start_stored(kind);
     let nodes = [(); NODES].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
     let args = ["--broker", &broker.url(), "--history", HISTORY].map(str::to_owned);
     let mut programs = Vec::new();

@@ -101,9 +101,11 @@ impl Node {
     /// A ticket for somebody.
     pub(super) fn ticket(&self, who: Identity, address: Option<Address>) -> Result<String, Crowded> {
         // Of a node that drains it would be good for nothing.
-        let issued = match self.sessions.lock().draining {
-            true => Err(Crowded::Draining),
-            false => self.tickets.lock().issue(Instant::now(), who, address, &self.limits),
+        let draining = self.sessions.lock().draining;
+        let issued = if draining {
+            Err(Crowded::Draining)
+        } else {
+            self.tickets.lock().issue(Instant::now(), who, address, &self.limits)
         };
         let secret = issued.inspect_err(|crowded| self.note_crowded(*crowded, address))?;
         Ok(BASE64_URL_SAFE_NO_PAD.encode(secret.to_be_bytes()))

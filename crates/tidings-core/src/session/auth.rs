@@ -1,6 +1,9 @@
 //! Who a session's client is, shown anew while the session goes on.
 
-use super::{Session, work::Done};
+use super::{
+    Session,
+    work::{Done, ask_to_join},
+};
 use crate::{Denied, Identity, Notice, RoomName, Token, hub::Node};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -49,9 +52,7 @@ async fn renew(
     let who = identify(&node, &before, &token).await?;
     let mut closed = Vec::new();
     for room in rooms {
-        let told = room.presence_of();
-        let asked = told.as_ref().unwrap_or(&room);
-        match node.ask("join", |gate| gate.join(&who, asked)).await {
+        match ask_to_join(&node, &who, &room).await {
             Ok(()) => {}
             Err(unknown @ (Denied::Unavailable(_) | Denied::Internal)) => return Err(unknown),
             Err(denied) => closed.push((room, denied)),

@@ -172,6 +172,12 @@ pub(super) async fn enter(
     entered
 }
 
+/// Asks whether somebody may be in a room. Who may be in a room may see who else is.
+pub(super) async fn ask_to_join(node: &Node, who: &Identity, room: &RoomName) -> Result<(), Denied> {
+    let told = room.presence_of();
+    node.ask("join", |gate| gate.join(who, told.as_ref().unwrap_or(room))).await
+}
+
 async fn try_to_enter(
     node: Arc<Node>,
     who: Option<Identity>,
@@ -181,7 +187,6 @@ async fn try_to_enter(
     from: From,
 ) -> Result<Entered, JoinError> {
     let mut since = None;
-    // Who is in a room is for whoever may be in it.
     let told = room.presence_of();
     if told.as_ref().is_some_and(|told| node.presence_of(told).is_none()) {
         return Err(JoinError::NoPresence);
@@ -193,7 +198,7 @@ async fn try_to_enter(
         }
         let hearing = timeout(node.limits.join_wait, node.hearing()).await;
         since = hearing.map_err(|_| JoinError::Unavailable)?;
-        node.ask("join", |gate| gate.join(who, asked)).await?;
+        ask_to_join(&node, who, &room).await?;
     }
     let mut membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;
     let begun = async {

@@ -4,7 +4,6 @@ mod cluster;
 mod contract;
 mod faults;
 mod leaf;
-mod presence;
 mod recreated;
 mod server;
 

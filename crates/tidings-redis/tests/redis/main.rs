@@ -3,7 +3,6 @@
 mod cluster;
 mod faults;
 mod limits;
-mod presence;
 mod recreated;
 mod sentinel;
 mod server;

@@ -139,9 +139,9 @@ impl BrokerServer {
     /// If it cannot be started.
     pub fn start_stored(kind: ServerKind) -> Self {
         let args: &[&str] = match kind {
-            // Written before it is acknowledged, and then left to the kernel. With `everysec` the write waits while another
-            // is being synced, and what was acknowledged meanwhile is lost with the process.
-            ServerKind::Redis => &["--appendonly", "yes", "--appendfsync", "no"],
+            // With `everysec` the write itself may wait for a sync that is under way, and what was acknowledged meanwhile goes
+            // with the process.
+            ServerKind::Redis => &["--appendonly", "yes", "--appendfsync", "always"],
             ServerKind::Nats => kind.usual(),
         };
         Self::begin(kind, free_port(), args, true)

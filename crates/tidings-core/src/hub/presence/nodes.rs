@@ -77,7 +77,8 @@ impl Nodes {
     /// Signs may have been missed.
     pub(super) fn spare(&mut self, now: Instant) {
         let until = now + LEASE;
-        self.others.values_mut().for_each(|lease| lease.until = until.max(lease.until));
+        let others = self.others.values_mut().filter(|lease| !lease.swept);
+        others.for_each(|lease| lease.until = until.max(lease.until));
     }
 
     /// Whether a node has given no sign for so long that it has gone. One that does not hear itself can say that of nobody.

@@ -55,7 +55,13 @@ impl Driver {
         }
         let newly: Vec<_> = self.nodes.dead(now).into_iter().filter(|node| self.dead.insert(*node)).collect();
         if !newly.is_empty() {
-            tracing::info!(nodes = ?newly, "nodes have gone");
+            let gone: Vec<_> = newly.iter().copied().filter(|node| !self.nodes.is_swept(*node)).collect();
+            if !gone.is_empty() {
+                tracing::info!(nodes = ?gone, "nodes have gone");
+            }
+            if self.journal.is_some() {
+                self.sweeps.extend(gone.into_iter().map(|node| Sweep::new(node, now)));
+            }
             let mut rooms = self.presences.rooms.lock();
             let has = |room: &Room| newly.iter().any(|node| room.fold.of(*node).is_some());
             let with = rooms.by_name.iter().filter(|(_, room)| has(room));
@@ -63,8 +69,6 @@ impl Driver {
             with.iter().for_each(|name| rooms.touch(name));
         }
         if self.journal.is_some() {
-            let newly = newly.into_iter().filter(|node| !self.nodes.is_swept(*node));
-            self.sweeps.extend(newly.map(|node| Sweep::new(node, now)));
             let mut sweeps = std::mem::take(&mut self.sweeps);
             sweeps.retain_mut(|sweep| self.sweep(sweep, now));
             self.sweeps = sweeps;

@@ -86,6 +86,11 @@ impl Nodes {
         !self.is_deaf(now) && self.others.get(&node).is_some_and(|lease| lease.until <= now)
     }
 
+    /// Forgets those of whom nothing is left. Should one come back, it is met like any other.
+    pub(super) fn forget_swept(&mut self, is_left: impl Fn(u64) -> bool) {
+        self.others.retain(|node, lease| !lease.swept || is_left(*node));
+    }
+
     /// Whether what a node left behind was seen to.
     pub(super) fn is_swept(&self, node: u64) -> bool {
         self.others.get(&node).is_some_and(|lease| lease.swept)
@@ -154,8 +159,14 @@ mod tests {
         assert!(!nodes.is_dead(2, now + second(24)), "it speaks before it gives a sign");
         nodes.take(Sign::Swept { node: 2 }, now + second(24));
         assert!(nodes.is_dead(2, now + second(24)) && nodes.is_swept(2), "others may have to say so yet");
+        nodes.forget_swept(|_| true);
+        assert!(nodes.is_swept(2));
         nodes.take(Sign::Alive { node: 2 }, now + second(25));
         assert!(!nodes.is_dead(2, now + second(27)) && !nodes.is_swept(2), "it is there again");
+        nodes.take(Sign::Swept { node: 2 }, now + second(27));
+        nodes.forget_swept(|_| false);
+        nodes.meet(2, false, now + second(28));
+        assert!(!nodes.is_dead(2, now + second(28)), "what it has said may be new");
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl Driver {
                 Written::Sign { stored: matches!(timeout(BEAT, broker.publish(sign)).await, Ok(Ok(_))) }
             });
         }
+        self.forget_swept();
         let newly: Vec<_> = self.nodes.dead(now).into_iter().filter(|node| self.dead.insert(*node)).collect();
         if !newly.is_empty() {
             let gone: Vec<_> = newly.iter().copied().filter(|node| !self.nodes.is_swept(*node)).collect();
@@ -80,6 +81,12 @@ impl Driver {
         if self.rest.is_none_or(|until| until <= now) {
             self.write_lists();
         }
+    }
+
+    /// Forgets nodes that have gone and of which no room has anybody any more.
+    fn forget_swept(&mut self) {
+        let rooms = self.presences.rooms.lock();
+        self.nodes.forget_swept(|node| rooms.by_name.values().any(|room| room.fold.of(node).is_some()));
     }
 
     /// Writes down in which rooms this node has somebody.

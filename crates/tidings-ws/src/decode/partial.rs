@@ -128,15 +128,14 @@ pub(super) fn inflate(data: Data, payload: &[u8], limit: usize) -> Result<Incomi
 /// The capacity to have for a message that has `needed` bytes, will have `frame_end` at the end of its
 /// current frame, and `longest` at most.
 ///
-/// A short frame gets its place at once, and so does one of which a fourth is there, so that most messages never move.
-/// A long one must earn it: memory follows what came, not what a header announced, and never goes past what the message
-/// may become.
+/// A short frame gets its place at once, and so does one of which half is there. A long one must earn it: memory
+/// follows what came, not what a header announced, at most doubling, and never goes past what the message may become.
 fn room(capacity: usize, needed: usize, frame_end: usize, longest: usize) -> usize {
     if needed <= capacity {
         return capacity;
     }
     let grown = capacity.saturating_mul(2).min(longest);
-    needed.max(frame_end.min(ON_TRUST.max(needed.saturating_mul(FORESIGHT)))).max(grown)
+    needed.max(frame_end.min(ON_TRUST.max(needed.saturating_mul(2)))).max(grown)
 }
 
 /// What is unmasked, checked and copied at a time: a part of the first cache of any processor.
@@ -144,9 +143,6 @@ const BLOCK: usize = 8 * 1024;
 
 /// How much memory an announced length is given before its bytes come.
 const ON_TRUST: usize = 16 * 1024;
-
-/// How many times what came a message may have in memory.
-const FORESIGHT: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -157,9 +153,8 @@ mod tests {
         const MIB: usize = 1 << 20;
         assert_eq!(room(0, 1, 300, 300), 300, "a short frame gets its place at once");
         assert_eq!(room(0, 1, MIB, MIB), ON_TRUST, "a long one does not");
-        assert_eq!(room(ON_TRUST, ON_TRUST + 1, MIB, MIB), FORESIGHT * (ON_TRUST + 1));
+        assert_eq!(room(ON_TRUST, ON_TRUST + 1, MIB, MIB), 2 * (ON_TRUST + 1));
         assert_eq!(room(2 * ON_TRUST, ON_TRUST, MIB, MIB), 2 * ON_TRUST, "nothing to grow for");
-        assert_eq!(room(ON_TRUST, ON_TRUST + 1, 4 * ON_TRUST, MIB), 4 * ON_TRUST, "a fourth of it came");
         assert_eq!(room(MIB / 2 + 1, MIB / 2 + 2, MIB, MIB), MIB, "never past what the message may become");
         assert_eq!(room(0, MIB / 2, MIB, MIB), MIB, "half of it came");
         assert_eq!(room(0, 100, 100, MIB), 100, "a fragment takes its own length");

@@ -5,6 +5,7 @@ mod builder;
 mod call;
 mod control;
 mod deliver;
+mod directory;
 mod drain;
 mod expiry;
 mod guard;
@@ -34,8 +35,8 @@ use crate::{
     sync::Mutex,
     trace,
 };
+use directory::Directory;
 use std::{
-    collections::HashMap,
     fmt,
     future::Future,
     sync::Arc,
@@ -78,7 +79,7 @@ pub(crate) struct Node {
     /// None if no class of rooms tells who is in a room.
     presences: Option<Arc<presence::Presences>>,
     offline: Option<presence::Offline>,
-    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    rooms: Mutex<Directory>,
     sessions: Mutex<sessions::Sessions>,
     pub(crate) quotas: quotas::Quotas,
     tickets: Mutex<tickets::Tickets>,

@@ -112,6 +112,43 @@ async fn a_node_takes_only_so_many_sessions() {
 }
 
 #[tokio::test]
+async fn an_address_brings_only_so_many_rooms() {
+    let server = behind_a_proxy(limited(|limits| limits.address_rooms = 3)).await;
+    let poll = async |rooms: &str, ip: &str| {
+        let target = format!("/realtime/poll?room={rooms}");
+        let from = [&*format!("x-forwarded-for: {ip}")];
+        let answer = request(server.address(), "GET", &target, &from, "").await.expect("an answer");
+        let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        (answer.status, body["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let (good, busy) = ((200, String::new()), (503, "busy".to_owned()));
+    let held = open(server.address(), Kind::Sse, &["X-Forwarded-For: 192.0.2.1"]).await;
+    // Two that linger, for somebody who comes back, and the one that is held.
+    for (room, answer) in [("b", &good), ("c", &good), ("a", &good), ("b", &good)] {
+        assert_eq!(poll(room, "192.0.2.1").await, *answer, "{room}");
+    }
+    let mut members = Vec::new();
+    for room in ["b", "c"] {
+        let line = ["x-forwarded-for: 192.0.2.2"];
+        members.push(
+            Client::connect_with(Kind::Ws, server.address(), room, "now", &line).await.expect("let in"),
+        );
+    }
+    assert_eq!(poll("d", "192.0.2.1").await, busy, "others are in all that it brought");
+    assert_eq!(poll("d", "192.0.2.2").await, good, "another address");
+    assert_eq!(poll("d", "192.0.2.1").await, good, "it is there for everybody");
+    drop((held, members));
+    server.until_sessions(0, SOON).await;
+    // Rooms that nobody is in any more make place; those are looked for a few times a second.
+    within(SOON, "a place", async {
+        while poll("e", "192.0.2.1").await != good {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_address_has_only_so_many_sessions_and_a_network_of_ipv6_is_one() {
     let server = behind_a_proxy(limited(|limits| limits.address_sessions = 2)).await;
     for (mine, as_well, others) in [

@@ -6,7 +6,8 @@ use super::{
     stats::Counts,
 };
 use crate::{
-    Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, surplus::surplus, sync::Mutex,
+    JoinError, Message, RoomName, broker::Sink, ingest::Ingest, session::Mailbox, surplus::surplus,
+    sync::Mutex,
 };
 use std::{
     collections::VecDeque,
@@ -71,40 +72,42 @@ impl Node {
     }
 
     /// Makes a session a member of a room, which comes to be if it must. Adding a member and removing an empty
-    /// room exclude each other by the lock on the map. None if there are too many rooms.
+    /// room exclude each other by the lock on the map.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] and [`JoinError::AddressFull`], if the room is not there and there are too many.
     pub(crate) fn enter(
         self: &Arc<Self>,
         name: &RoomName,
         mailbox: Arc<Mailbox>,
         subscription: usize,
-    ) -> Option<super::Membership> {
+    ) -> Result<super::Membership, JoinError> {
         let mut rooms = self.rooms.lock();
         if let Some(room) = rooms.get(name) {
-            return Some(room.enter(mailbox, subscription));
+            return Ok(room.enter(mailbox, subscription));
         }
+        let (now, address) = (Instant::now(), mailbox.address());
+        let mut place = rooms.has_place(address, &self.limits);
         let mut evicted = Vec::new();
-        let now = Instant::now();
-        if rooms.len() >= self.limits.node_rooms && self.may_evict(now) {
+        if place.is_err() && self.may_evict(now) {
             // Rooms that nobody is in make place at once.
-            rooms.retain(|_, room| {
-                let end = room.close_if_empty(now, Duration::ZERO);
-                if end {
-                    evicted.push(Arc::clone(room));
-                }
-                !end
-            });
+            evicted = rooms.end_empty(now, Duration::ZERO);
+            place = rooms.has_place(address, &self.limits);
         }
-        if rooms.len() >= self.limits.node_rooms {
-            return None;
+        if let Err(full) = place {
+            drop(rooms);
+            self.unwatch(&evicted);
+            return Err(full);
         }
         let presences = self.presence_of(name).and(self.presences.clone());
-        let room = Arc::new(Room::new(name.clone(), Arc::clone(self.rules.of(name)), presences));
-        rooms.insert(name.clone(), Arc::clone(&room));
+        let class = Arc::clone(self.rules.of(name));
+        let room = Arc::new(Room::new(name.clone(), class, presences, address));
+        rooms.insert(Arc::clone(&room));
         let membership = room.enter(mailbox, subscription);
         drop(rooms);
         self.unwatch(&evicted);
         self.run(room.sync(Arc::clone(self)));
-        Some(membership)
+        Ok(membership)
     }
 
     /// Begins the background tasks on the runtime that is there, unless they run: one for the node itself, and a
@@ -145,25 +148,19 @@ impl Node {
 
     /// As the node ends.
     pub(super) fn unwatch_all(&mut self) {
-        let rooms: Vec<_> = self.rooms.lock().drain().map(|(_, room)| room).collect();
+        let rooms = self.rooms.lock().take_all();
         self.unwatch(&rooms);
         self.unwatch(std::slice::from_ref(&self.control.room));
     }
 
     fn housekeep(&self, now: Instant) {
-        let mut ended = Vec::new();
-        let mut kept = vec![Arc::clone(&self.control.room)];
-        {
+        let (ended, kept) = {
             let mut rooms = self.rooms.lock();
-            rooms.retain(|_, room| {
-                let end = room.close_if_empty(now, self.limits.linger);
-                (if end { &mut ended } else { &mut kept }).push(Arc::clone(room));
-                !end
-            });
-            if let Some(enough) = surplus(rooms.capacity(), rooms.len(), KEPT) {
-                rooms.shrink_to(enough);
-            }
-        }
+            let ended = rooms.end_empty(now, self.limits.linger);
+            rooms.shrink(KEPT);
+            let kept: Vec<_> = rooms.values().chain([&self.control.room]).cloned().collect();
+            (ended, kept)
+        };
         kept.iter().for_each(|room| room.trim(now));
         self.sessions.lock().shrink(KEPT);
         self.quotas.tidy();

@@ -105,7 +105,7 @@ impl Drop for Ears {
 }
 
 async fn enter(node: Weak<Node>, mailbox: Arc<Mailbox>, key: usize, room: RoomName) -> Option<Entered> {
-    let membership = node.upgrade()?.enter(&room, mailbox, key)?;
+    let membership = node.upgrade()?.enter(&room, mailbox, key).ok()?;
     membership.room.known().await;
     let from = From::After(membership.room.base());
     let reader = match membership.room.begin(from, Instant::now()) {

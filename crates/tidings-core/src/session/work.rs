@@ -58,6 +58,12 @@ pub enum JoinError {
     /// The node has as many rooms as it takes; later it may have fewer.
     #[error("the server has as many rooms as it takes")]
     Full,
+    /// This address was the first in as many rooms as it may be; later those may have ended.
+    #[error("{max} rooms are there by this address, and may be no more")]
+    AddressFull {
+        /// The limit.
+        max: usize,
+    },
     /// The broker did not answer in time; later it may.
     #[error("the room's history cannot be read now")]
     Unavailable,
@@ -100,7 +106,7 @@ impl JoinError {
             Self::Name(_) | Self::NoPresence => "bad_room",
             Self::Denied(denied) => denied.code(),
             Self::TooManyRooms { .. } => "too_many_rooms",
-            Self::Full => "busy",
+            Self::Full | Self::AddressFull { .. } => "busy",
             Self::Unavailable => "unavailable",
         }
     }
@@ -200,7 +206,7 @@ async fn try_to_enter(
         since = hearing.map_err(|_| JoinError::Unavailable)?;
         ask_to_join(&node, who, &room).await?;
     }
-    let mut membership = node.enter(&room, mailbox, key).ok_or(JoinError::Full)?;
+    let mut membership = node.enter(&room, mailbox, key)?;
     let begun = async {
         membership.room.known().await;
         let read = match membership.room.begin(from, Instant::now()) {

@@ -46,7 +46,7 @@ fn at(offset: u64) -> crate::Position {
 }
 
 fn live_room() -> Arc<Room> {
-    let room = Room::new(RoomName::new("r").unwrap(), Arc::default(), None);
+    let room = Room::new(RoomName::new("r").unwrap(), Arc::default(), None, None);
     let nothing = Slice::new(at(0), Vec::new(), at(0));
     assert_eq!(room.state.lock().replica.synced(&nothing, Instant::now()), Synced::Live);
     Arc::new(room)

@@ -4,7 +4,7 @@ use crate::{RoomName, name::Reserved};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -223,6 +223,9 @@ pub(crate) struct Class {
     /// Whether the name is the beginning of names.
     prefix: bool,
     pub(crate) rooms: Rooms,
+    /// How many of its rooms the node has, and how many members those.
+    pub(crate) present: AtomicUsize,
+    pub(crate) members: AtomicUsize,
     pub(crate) published: AtomicU64,
     pub(crate) failed: AtomicU64,
 }

@@ -2,7 +2,11 @@
 
 use super::{Room, sessions::take_one};
 use crate::{Address, JoinError, Limits, RoomName, surplus::surplus};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The rooms of a node.
@@ -38,6 +42,7 @@ impl Directory {
         if let Some(address) = room.brought_by {
             *self.brought.entry(address).or_default() += 1;
         }
+        room.class.present.fetch_add(1, Relaxed);
         self.by_name.insert(room.name.clone(), room);
     }
 
@@ -46,8 +51,11 @@ impl Directory {
         let Self { by_name, brought } = self;
         let ended = by_name.extract_if(|_, room| room.close_if_empty(now, linger));
         let ended: Vec<_> = ended.map(|(_, room)| room).collect();
-        for address in ended.iter().filter_map(|room| room.brought_by) {
-            take_one(brought, &address);
+        for room in &ended {
+            room.class.present.fetch_sub(1, Relaxed);
+            if let Some(address) = room.brought_by {
+                take_one(brought, &address);
+            }
         }
         ended
     }

@@ -107,6 +107,7 @@ impl Room {
         let mut state = self.state.lock();
         state.empty = None;
         let key = state.members.insert(mailbox, subscription);
+        self.class.members.fetch_add(1, Relaxed);
         Membership { room: Arc::clone(self), key: key as u32, seat: None }
     }
 
@@ -149,6 +150,7 @@ impl Room {
         state.members.shrink();
     }
 
+    #[cfg(test)]
     pub(super) fn members(&self) -> usize {
         self.state.lock().members.len()
     }
@@ -287,6 +289,7 @@ impl Drop for Membership {
         }
         let mut state = self.room.state.lock();
         let member = state.members.remove(self.key as usize);
+        self.room.class.members.fetch_sub(1, Relaxed);
         if state.members.is_empty() {
             state.empty = Some(Instant::now());
         }

@@ -9,7 +9,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use std::{
     borrow::Borrow,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::Hash,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 pub(super) struct Sessions {
     all: Slab<Enrolled>,
     pub(super) expiries: Expiries,
+    /// How many there are of each transport; none has none.
+    pub(super) by_transport: BTreeMap<&'static str, usize>,
     /// Those of clients.
     pub(super) outside: usize,
     /// How many each address has; none has none.
@@ -107,6 +109,7 @@ impl Sessions {
         if let Some(reason) = self.closing {
             mailbox.close(reason);
         }
+        *self.by_transport.entry(mailbox.transport().name()).or_default() += 1;
         let session = self.all.insert(Enrolled { mailbox, expires: None });
         if let Some(user) = who.and_then(Identity::name) {
             self.users.entry(user.into()).or_default().push(session);
@@ -154,6 +157,13 @@ impl Sessions {
     fn dismiss(&mut self, session: usize, who: Option<&Identity>) -> Option<Arc<Mailbox>> {
         let Enrolled { mailbox, expires } = self.all.try_remove(session)?;
         self.revoked.remove(&session);
+        let transport = mailbox.transport().name();
+        if let Some(count) = self.by_transport.get_mut(transport) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_transport.remove(transport);
+            }
+        }
         if let Some(at) = expires {
             self.expiries.remove(at, session);
         }

@@ -21,6 +21,7 @@ pub(in crate::hub) struct Member {
 }
 
 impl Members {
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }

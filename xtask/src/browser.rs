@@ -53,7 +53,8 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
 }
 
 fn tests(suite: &Suite, target_directory: &str, flags: &Browser) -> Cmd {
-    let mut node = Cmd::new("node", &["--test"]).directory(&suite.directory);
+    // They wait for timers, most of the time.
+    let mut node = Cmd::new("node", &["--test", "--test-concurrency=2"]).directory(&suite.directory);
     node = node.env("TIDINGS_TARGET_DIR", target_directory).env("CHROMIUM", &setup::chromium());
     node = node.env("TIDINGS_NGINX", &setup::nginx()).env("TIDINGS_HAPROXY", &setup::haproxy());
     if flags.headed {
@@ -80,11 +81,11 @@ mod tests {
             plain.starts_with("(cd examples/chat/browser && TIDINGS_TARGET_DIR=target CHROMIUM="),
             "{plain}"
         );
-        assert!(plain.ends_with(" node --test)"), "{plain}");
+        assert!(plain.ends_with(" node --test --test-concurrency=2)"), "{plain}");
         let asked = Browser { headed: true, soak: true, filter: Some("resume".to_owned()) };
         let asked = tests(&suite, "target", &asked).shown();
         assert!(
-            asked.ends_with(" TIDINGS_HEADED=1 TIDINGS_SOAK=1 node --test --test-name-pattern=resume)"),
+            asked.ends_with(" TIDINGS_HEADED=1 TIDINGS_SOAK=1 node --test --test-concurrency=2 --test-name-pattern=resume)"),
             "{asked}"
         );
     }

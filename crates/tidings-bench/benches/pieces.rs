@@ -1,6 +1,6 @@
 //! The hot pieces, one by one: ingest, encoding, gathering, and the hub's own work for a delivery.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::{
     future::poll_fn,
@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::Waker,
     time::{Duration, Instant},
 };
 use tidings_core::{
@@ -118,7 +119,7 @@ impl Transport for Plain {
 struct Counter(AtomicUsize);
 
 impl Outlet for Counter {
-    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn offer(&self, bytes: &Bytes, _: &mut Option<Waker>) -> io::Result<usize> {
         self.0.fetch_add(bytes.len(), Relaxed);
         Ok(bytes.len())
     }

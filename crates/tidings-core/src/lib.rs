@@ -61,7 +61,7 @@ pub use notice::{CloseReason, GapReason, HelloLimits, Notice};
 pub use policy::{Kind, Presence, Retention, Rooms, Slow};
 pub use position::{Position, PositionError};
 pub use rate::{Buckets, Rate};
-pub use session::{Batch, JoinError, Joined, Outlet, PublishError, Session, Step};
+pub use session::{Batch, JoinError, Joined, Outlet, PublishError, Session, Step, Tray};
 pub use subscribe::{Received, Subscription};
 pub use transport::{Standing, Transport, Turn};
 pub use wheel::{Alarm, Wheel};

@@ -11,8 +11,8 @@ pub struct Limits {
     pub rooms: usize,
     /// Rooms that somebody on this node is in (100 000): names made up by clients cannot fill the memory.
     pub node_rooms: usize,
-    /// Rooms of this node that come to be by one [`Address`](crate::Address), whose clients are the first in them (20 000: twenty by
-    /// each of its 1 000 sessions, and a fifth of all). More are refused with `busy`, 503; rooms that others brought are joined as ever.
+    /// Rooms that the sessions of one [`Address`](crate::Address) are in, each counted for each session (20 000: twenty for each of
+    /// its 1 000 sessions, and no more than a fifth of the node's). More are refused with `busy`, 503.
     pub address_rooms: usize,
     /// Sessions of clients on this node (100 000: at the few KiB that one holds with its socket, what a small machine can
     /// carry). More are refused with `busy`, 503.

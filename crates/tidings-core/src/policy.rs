@@ -290,6 +290,12 @@ impl Rules {
     pub(crate) fn classes(&self) -> impl Iterator<Item = &Arc<Class>> {
         self.classes.iter().chain([&self.other])
     }
+
+    /// The classes of rooms that the node is in by itself, if there are such rooms, in which clients may be, too.
+    pub(crate) fn own_classes(&self) -> impl Iterator<Item = &Arc<Class>> {
+        let own = [&self.presence, &self.members, &self.words];
+        own.into_iter().filter(|_| self.have_presence())
+    }
 }
 
 /// A single room's bytes where only count and age were said.

@@ -8,6 +8,7 @@ mod ears;
 mod mailbox;
 mod subscription;
 mod task;
+mod tray;
 mod work;
 
 pub use batch::{Batch, Step};
@@ -15,6 +16,7 @@ pub use direct::Outlet;
 pub(crate) use ears::{Ears, Heard};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use subscription::{Item, Subscriptions, read as read_history};
+pub use tray::Tray;
 pub(crate) use work::perform;
 pub use work::{JoinError, Joined, PublishError};
 
@@ -101,7 +103,7 @@ impl Session {
             from,
         )
         .await
-        .inspect_err(|_| self.subscriptions.release(key))?;
+        .inspect_err(|_| self.unsubscribe(|all| all.release(key)))?;
         let joined = entered.joined();
         self.agenda.say(joined.clone().notice(None));
         self.admit(key, entered);
@@ -140,7 +142,7 @@ impl Session {
             }
             Command::Join { reference, room, from } => self.receive_join(reference, room, from, &span),
             Command::Leave { reference, room } => {
-                self.subscriptions.remove_room(&room);
+                self.unsubscribe(|all| all.remove_room(&room));
                 self.agenda.say(Notice::Left { reference, room });
             }
             command => {
@@ -236,6 +238,17 @@ impl Session {
             self.mailbox.lend(outlet, self.subscriptions.places());
             self.lent = true;
         }
+    }
+
+    /// Whether the hub has the session, since it was [lent](Self::lend).
+    pub fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// Ready when a session that is lent has to be [taken back](Self::take_back), for an owner who may be woken for other
+    /// reasons. Until then the task is woken when it has.
+    pub fn poll_call(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.mailbox.is_told(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Takes the session back from the hub. What is answered comes first of all that is written; mostly it is empty.
@@ -377,7 +390,7 @@ impl Session {
 
     /// Leaves a room that is not open to it any more, and tells the client.
     fn leave(&mut self, room: RoomName, denied: &Denied) {
-        self.subscriptions.remove_room(&room);
+        self.unsubscribe(|all| all.remove_room(&room));
         self.agenda.say(Notice::Refused { room, code: denied.code(), message: denied.to_string() });
     }
 
@@ -392,7 +405,7 @@ impl Session {
                 self.admit(key, entered);
             }
             Done::Entered { key, reference, result: Err(error) } => {
-                self.subscriptions.release(key);
+                self.unsubscribe(|all| all.release(key));
                 self.agenda.say(error.notice(reference));
             }
         }
@@ -422,7 +435,7 @@ impl Session {
     fn reserve(&mut self) -> Result<usize, JoinError> {
         if !self.agenda.is_working() {
             // A call of `join` whose future was dropped left its slot behind.
-            self.subscriptions.sweep();
+            self.unsubscribe(Subscriptions::sweep);
         }
         let max = self.node.limits.rooms;
         if self.subscriptions.len() >= max && self.identity.is_some() {
@@ -430,18 +443,26 @@ impl Session {
             self.node.counts.refused.add(error.code());
             return Err(error);
         }
+        self.node.take_room(&self.mailbox)?;
         Ok(self.subscriptions.reserve())
     }
 
+    /// Does something by which the session may be out of rooms.
+    fn unsubscribe(&mut self, does: impl FnOnce(&mut Subscriptions)) {
+        let before = self.subscriptions.len();
+        does(&mut self.subscriptions);
+        self.node.give_rooms(&self.mailbox, before - self.subscriptions.len());
+    }
+
     fn admit(&mut self, key: usize, entered: work::Entered) {
-        self.subscriptions.fill(key, entered);
+        self.unsubscribe(|all| all.fill(key, entered));
         self.agenda.todo().ready.push_back(key);
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.node.dismiss(self.key, self.identity.as_ref());
+        self.node.dismiss(self.key, self.identity.as_ref(), self.subscriptions.len());
     }
 }
 

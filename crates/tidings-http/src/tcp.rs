@@ -1,13 +1,14 @@
 //! A TCP connection that its owner lends.
 
 use crate::door::Permit;
+use bytes::Bytes;
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use std::{
     io::{self, ErrorKind::WouldBlock},
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 use tidings_core::Outlet;
 use tokio::{
@@ -65,14 +66,21 @@ impl Tcp {
     }
 }
 
-impl Outlet for TcpOutlet {
-    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
+impl TcpOutlet {
+    /// Writes what can be written now, which may be nothing.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         // Not by way of tokio, whose note of whether the socket is ready lies elsewhere in memory. If it is not, the
         // owner finds that out in its turn, and waits.
         match send(&self.stream, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).map_err(io::Error::from) {
             Err(error) if error.kind() == WouldBlock => Ok(0),
             written => written,
         }
+    }
+}
+
+impl Outlet for TcpOutlet {
+    fn offer(&self, bytes: &Bytes, _: &mut Option<Waker>) -> io::Result<usize> {
+        self.write(bytes)
     }
 
     fn warm(&self) {
@@ -107,7 +115,7 @@ impl AsyncRead for Tcp {
 impl AsyncWrite for Tcp {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         // Mostly it can be written, which tokio need not be asked.
-        match self.0.offer(buf) {
+        match self.0.write(buf) {
             Ok(0) if !buf.is_empty() => self.poll(cx, |stream| stream.try_write(buf)),
             written => Poll::Ready(written),
         }

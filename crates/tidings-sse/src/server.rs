@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
-use tidings_core::{Alarm, Batch, Hub, Session, Step, Wheel};
+use tidings_core::{Alarm, Batch, Hub, Session, Step, Tray, Wheel};
 use tidings_http::{
     Answering, Asked, Body, Endpoint, Progress, Query, Refusal, Request, Takeover, no_content,
 };
@@ -218,9 +218,11 @@ impl Shared {
     }
 }
 
-/// Pulls from the session, and says that it is alive when there is nothing to say.
+/// Pulls from the session, and says that it is alive when there is nothing to say. While the session has nothing else to do, it
+/// is lent, and what is new is in the tray.
 struct Pull {
     session: Session,
+    tray: Arc<Tray>,
     batch: Batch,
     opening: Option<Bytes>,
     /// How long there may be silence, and since when there is; in ticks of the wheel.
@@ -237,6 +239,7 @@ impl Pull {
         let wheel = hub.wheel().clone();
         Self {
             session,
+            tray: Arc::default(),
             batch: Batch::new(hub.limits().batch),
             opening: Some(opening().freeze()),
             heartbeat: wheel.ticks(hub.limits().heartbeat),
@@ -255,25 +258,51 @@ impl Pull {
         if let Some(part) = self.batch.parts().pop_front() {
             return Poll::Ready(Some(part));
         }
-        // Where every room has ended nothing will come; whoever comes back is told so for good.
-        if self.ended || self.session.has_ended() {
-            return Poll::Ready(None);
+        loop {
+            if self.session.is_lent() {
+                if let Some(left) = self.tray.take(cx.waker()) {
+                    self.quiet = self.wheel.now();
+                    return Poll::Ready(Some(left));
+                }
+                if self.session.poll_call(cx).is_pending() {
+                    return self.poll_silence(cx);
+                }
+                let cut = self.session.take_back();
+                debug_assert!(cut.is_empty(), "a tray takes all or nothing");
+                // Before it was taken back, more may have been left.
+                if let Some(left) = self.tray.take(cx.waker()) {
+                    self.quiet = self.wheel.now();
+                    return Poll::Ready(Some(left));
+                }
+            }
+            // Where every room has ended nothing will come; whoever comes back is told so for good.
+            if self.ended || self.session.has_ended() {
+                return Poll::Ready(None);
+            }
+            match self.session.poll_batch(cx, &mut self.batch) {
+                Poll::Ready(Step::Some) => {
+                    self.quiet = self.wheel.now();
+                    return Poll::Ready(self.batch.parts().pop_front());
+                }
+                Poll::Ready(Step::End(_)) => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    self.session.lend(&self.tray);
+                    if !self.session.is_lent() {
+                        return self.poll_silence(cx);
+                    }
+                }
+            }
         }
-        match self.session.poll_batch(cx, &mut self.batch) {
-            Poll::Ready(Step::Some) => {
-                self.quiet = self.wheel.now();
-                Poll::Ready(self.batch.parts().pop_front())
-            }
-            Poll::Ready(Step::End(_)) => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
-                self.quiet = self.wheel.now();
-                Poll::Ready(Some(Bytes::from_static(self.life.plain)))
-            }
-        }
+    }
+
+    /// Says something when nothing was said for long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
+        self.quiet = self.wheel.now();
+        Poll::Ready(Some(Bytes::from_static(self.life.plain)))
     }
 }
 

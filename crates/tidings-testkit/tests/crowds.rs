@@ -1,6 +1,6 @@
 //! Rooms of many: publishing does not wait for them, the few do not wait for the many, and who has left costs nothing.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::{
     future::poll_fn,
     io,
@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::Poll,
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 use tidings::{
@@ -38,7 +38,7 @@ impl Transport for Plain {
 struct Counter(AtomicUsize);
 
 impl Outlet for Counter {
-    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn offer(&self, bytes: &Bytes, _: &mut Option<Waker>) -> io::Result<usize> {
         self.0.fetch_add(1, Relaxed);
         Ok(bytes.len())
     }

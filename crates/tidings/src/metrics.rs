@@ -36,7 +36,7 @@ use crate::{Deliveries, Lag, Service, Stats, Traffic};
 use ::metrics::{counter, describe_counter, describe_gauge, gauge};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Hands what a service and its hub have counted to the recorder that is installed. It looks at every session and every room.
+/// Hands what a service and its hub have counted to the recorder that is installed.
 pub fn record(service: &Service) {
     describe();
     let hub = service.hub();

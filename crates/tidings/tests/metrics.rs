@@ -167,9 +167,15 @@ async fn there_are_as_many_series_whatever_clients_call_themselves_and_their_roo
     let few = come(1, 0..5).await;
     let before = scrape(&service);
     let many = come(100, 5..USERS).await;
-    let begin = Instant::now();
-    let after = scrape(&service);
-    let took = begin.elapsed();
+    // The machine may have something else to do.
+    let (took, after) = (0..5)
+        .map(|_| {
+            let begin = Instant::now();
+            let after = scrape(&service);
+            (begin.elapsed(), after)
+        })
+        .min()
+        .expect("five");
     println!("{} series, in {took:?}", after.len());
     let names = |lines: &[String]| -> Vec<String> {
         let name = |line: &String| line.rsplit_once(' ').expect("a value").0.to_owned();

@@ -79,7 +79,7 @@ impl Hub {
 impl Control {
     pub(super) fn new() -> Self {
         Self {
-            room: Arc::new(Room::new(RoomName::control(), Arc::default(), None, None)),
+            room: Arc::new(Room::new(RoomName::control(), Arc::default(), None)),
             mailbox: Arc::new(Mailbox::new(Arc::new(Inside), None, 0)),
             done: Mutex::default(),
             moved: Notify::new(),

@@ -75,7 +75,7 @@ impl Node {
     /// room exclude each other by the lock on the map.
     ///
     /// # Errors
-    /// [`JoinError::Full`] and [`JoinError::AddressFull`], if the room is not there and there are too many.
+    /// [`JoinError::Full`], if the room is not there and there are too many.
     pub(crate) fn enter(
         self: &Arc<Self>,
         name: &RoomName,
@@ -86,22 +86,21 @@ impl Node {
         if let Some(room) = rooms.get(name) {
             return Ok(room.enter(mailbox, subscription));
         }
-        let (now, address) = (Instant::now(), mailbox.address());
-        let mut place = rooms.has_place(address, &self.limits);
+        let (now, most) = (Instant::now(), self.limits.node_rooms);
         let mut evicted = Vec::new();
-        if place.is_err() && self.may_evict(now) {
+        if rooms.len() >= most && self.may_evict(now) {
             // Rooms that nobody is in make place at once.
             evicted = rooms.end_empty(now, Duration::ZERO);
-            place = rooms.has_place(address, &self.limits);
         }
-        if let Err(full) = place {
+        if rooms.len() >= most {
             drop(rooms);
             self.unwatch(&evicted);
-            return Err(full);
+            self.quotas.note_full(&JoinError::Full, None);
+            return Err(JoinError::Full);
         }
         let presences = self.presence_of(name).and(self.presences.clone());
         let class = Arc::clone(self.rules.of(name));
-        let room = Arc::new(Room::new(name.clone(), class, presences, address));
+        let room = Arc::new(Room::new(name.clone(), class, presences));
         rooms.insert(Arc::clone(&room));
         let membership = room.enter(mailbox, subscription);
         drop(rooms);

@@ -1,7 +1,9 @@
 //! How often clients may ask, and how often the log is told.
 
 use super::{Crowded, Node, Room, guard::Fault};
-use crate::{Address, Buckets, Identity, Limits, Notice, Rate, broker::BrokerError, session::Mailbox};
+use crate::{
+    Address, Buckets, Identity, JoinError, Limits, Notice, Rate, broker::BrokerError, session::Mailbox,
+};
 use std::{
     fmt,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -90,6 +92,14 @@ impl Quotas {
                 address,
                 "no session: {crowded}; an address that is a proxy's is to be named as one"
             );
+        }
+    }
+
+    /// Tells the log why a session may be in no room more.
+    pub(super) fn note_full(&self, full: &JoinError, address: Option<Address>) {
+        if self.lines.take(("rooms", address.is_some())).is_ok() {
+            let address = address.map(tracing::field::display);
+            tracing::warn!(address, "no room for a session: {full}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     presence::{Presences, Seat},
 };
 use crate::{
-    Address, From, Identity, Message, Position, RoomName, Rooms,
+    From, Identity, Message, Position, RoomName, Rooms,
     broker::{BrokerError, ReadFrom},
     ingest::{Ingest, Replica, Synced},
     policy::Class,
@@ -35,8 +35,6 @@ pub(crate) struct Room {
     pub(crate) class: Arc<Class>,
     /// No two rooms of a process have the same.
     pub(crate) serial: u64,
-    /// From where the first came who was in it, if it was a client.
-    pub(super) brought_by: Option<Address>,
     /// Where it is told who is in it, if it is.
     presences: Option<Arc<Presences>>,
     state: Mutex<State>,
@@ -79,12 +77,7 @@ pub(super) struct Pass {
 }
 
 impl Room {
-    pub(super) fn new(
-        name: RoomName,
-        class: Arc<Class>,
-        presences: Option<Arc<Presences>>,
-        brought_by: Option<Address>,
-    ) -> Self {
+    pub(super) fn new(name: RoomName, class: Arc<Class>, presences: Option<Arc<Presences>>) -> Self {
         let rooms = class.rooms;
         let mut retention = rooms.retention();
         retention.count = retention.count.min(RING);
@@ -99,8 +92,7 @@ impl Room {
             checked: Instant::now(),
         };
         let serial = SERIAL.fetch_add(1, Relaxed);
-        let (state, known) = (Mutex::new(state), Notify::new());
-        Self { name, rooms, class, serial, brought_by, presences, state, known }
+        Self { name, rooms, class, serial, presences, state: Mutex::new(state), known: Notify::new() }
     }
 
     pub(super) fn enter(self: &Arc<Self>, mailbox: Arc<Mailbox>, subscription: usize) -> Membership {

@@ -4,7 +4,7 @@ use super::{
     Node,
     expiry::{Expiries, Tick},
 };
-use crate::{Address, CloseReason, Identity, Limits, session::Mailbox, surplus::surplus};
+use crate::{Address, CloseReason, Identity, JoinError, Limits, session::Mailbox, surplus::surplus};
 use slab::Slab;
 use smallvec::SmallVec;
 use std::{
@@ -25,8 +25,8 @@ pub(super) struct Sessions {
     pub(super) by_transport: BTreeMap<&'static str, usize>,
     /// Those of clients.
     pub(super) outside: usize,
-    /// How many each address has; none has none.
-    addresses: HashMap<Address, usize>,
+    /// What each address has; one without sessions has nothing.
+    addresses: HashMap<Address, Held>,
     /// Which each named user has, by their keys; none has none.
     users: HashMap<Box<str>, SmallVec<[usize; 2]>>,
     /// The rooms that sessions are out of, until they hear of it.
@@ -35,6 +35,14 @@ pub(super) struct Sessions {
     pub(super) draining: bool,
     /// What a new session is told at once.
     pub(super) closing: Option<CloseReason>,
+}
+
+/// What an address has.
+#[derive(Default)]
+struct Held {
+    sessions: usize,
+    /// The rooms that these are in or about to enter, each counted for each session.
+    rooms: usize,
 }
 
 /// A session of a node.
@@ -94,7 +102,8 @@ impl Sessions {
             if self.outside >= limits.sessions {
                 return Err(Crowded::Node);
             }
-            let held = address.and_then(|address| self.addresses.get(&address).copied()).unwrap_or_default();
+            let held =
+                address.and_then(|address| self.addresses.get(&address)).map_or(0, |held| held.sessions);
             if address.is_some() && held >= limits.address_sessions {
                 return Err(Crowded::Address { max: limits.address_sessions });
             }
@@ -103,7 +112,7 @@ impl Sessions {
             }
             self.outside += 1;
             if let Some(address) = address {
-                *self.addresses.entry(address).or_default() += 1;
+                self.addresses.entry(address).or_default().sessions += 1;
             }
         }
         if let Some(reason) = self.closing {
@@ -154,7 +163,7 @@ impl Sessions {
         self.all.iter().map(|(_, enrolled)| &enrolled.mailbox)
     }
 
-    fn dismiss(&mut self, session: usize, who: Option<&Identity>) -> Option<Arc<Mailbox>> {
+    fn dismiss(&mut self, session: usize, who: Option<&Identity>, rooms: usize) -> Option<Arc<Mailbox>> {
         let Enrolled { mailbox, expires } = self.all.try_remove(session)?;
         self.revoked.remove(&session);
         let transport = mailbox.transport().name();
@@ -169,8 +178,14 @@ impl Sessions {
         }
         let Some(who) = who else { return Some(mailbox) };
         self.outside -= 1;
-        if let Some(address) = mailbox.address() {
-            take_one(&mut self.addresses, &address);
+        if let Some(address) = mailbox.address()
+            && let Some(held) = self.addresses.get_mut(&address)
+        {
+            held.sessions -= 1;
+            held.rooms -= rooms;
+            if held.sessions == 0 {
+                self.addresses.remove(&address);
+            }
         }
         if let Some(user) = who.name()
             && let Some(keys) = self.users.get_mut(user)
@@ -308,10 +323,40 @@ impl Node {
         }
     }
 
-    pub(crate) fn dismiss(&self, session: usize, who: Option<&Identity>) {
+    /// A session is to be in a room more.
+    ///
+    /// # Errors
+    /// If its address has as many as it may.
+    pub(crate) fn take_room(&self, mailbox: &Mailbox) -> Result<(), JoinError> {
+        let (Some(address), max) = (mailbox.address(), self.limits.address_rooms) else { return Ok(()) };
+        {
+            let mut sessions = self.sessions.lock();
+            let Some(held) = sessions.addresses.get_mut(&address) else { return Ok(()) };
+            if held.rooms < max {
+                held.rooms += 1;
+                return Ok(());
+            }
+        }
+        let full = JoinError::AddressFull { max };
+        self.counts.refused.add(full.code());
+        self.quotas.note_full(&full, Some(address));
+        Err(full)
+    }
+
+    /// A session is out of so many rooms.
+    pub(crate) fn give_rooms(&self, mailbox: &Mailbox, rooms: usize) {
+        if let (Some(address), 1..) = (mailbox.address(), rooms)
+            && let Some(held) = self.sessions.lock().addresses.get_mut(&address)
+        {
+            held.rooms -= rooms;
+        }
+    }
+
+    /// A session ends, that was in so many rooms.
+    pub(crate) fn dismiss(&self, session: usize, who: Option<&Identity>, rooms: usize) {
         let mailbox = {
             let mut sessions = self.sessions.lock();
-            let mailbox = sessions.dismiss(session, who);
+            let mailbox = sessions.dismiss(session, who, rooms);
             if sessions.outside == 0 {
                 self.vacant.notify_waiters();
             }

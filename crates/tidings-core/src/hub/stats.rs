@@ -99,7 +99,7 @@ impl Hub {
         let node = &self.node;
         let mut stats = node.counts.read();
         stats.sessions = node.sessions.lock().by_transport.clone();
-        for class in node.rules.classes() {
+        for class in node.rules.classes().chain(node.rules.own_classes()) {
             let of_class = ClassStats {
                 rooms: class.present.load(Relaxed),
                 members: class.members.load(Relaxed),

@@ -14,15 +14,17 @@ use smallvec::SmallVec;
 use std::{
     fmt, io,
     sync::{Arc, OnceLock},
+    task::Waker,
 };
 
 /// Where bytes for one client go at once, or not at all: a socket, as seen by somebody who cannot wait for it.
 pub trait Outlet: Send + Sync + 'static {
-    /// Writes as much as can be written without waiting, which may be nothing, and says how much that was.
+    /// Writes as much as can be written without waiting, which may be nothing, and says how much that was. If somebody is to
+    /// be woken for it, that is left in `wake`, for the caller holds a lock; it may be the owner of the session alone.
     ///
     /// # Errors
     /// The connection is broken. Its owner finds out by itself.
-    fn offer(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn offer(&self, bytes: &Bytes, wake: &mut Option<Waker>) -> io::Result<usize>;
 
     /// Reads from memory what [`offer`](Self::offer) is about to read. Called for many in a row, so that they are waited for
     /// together: between two writes the kernel leaves nothing in the near caches.
@@ -71,8 +73,8 @@ impl Direct {
         }
     }
 
-    /// Writes what is new in a room. Answers whether the session need not look for itself.
-    pub(super) fn offer(&self, encoder: &dyn Encoder, runs: &mut Runs<'_>) -> bool {
+    /// Writes what is new in a room. Answers whether the session need not look for itself; `wake` is as in [`Outlet::offer`].
+    pub(super) fn offer(&self, encoder: &dyn Encoder, runs: &mut Runs<'_>, wake: &mut Option<Waker>) -> bool {
         let mut loan = self.loan.lock();
         let Loan { cursors, cut } = &mut *loan;
         let (None, Some(outlet), serial) = (&cut, self.outlet.get(), runs.room().serial) else {
@@ -85,7 +87,7 @@ impl Direct {
                 Run::Nothing => return true,
                 Run::Session => return false,
             };
-            match outlet.offer(bytes) {
+            match outlet.offer(bytes, wake) {
                 Ok(written) if written == bytes.len() => {
                     *cursor = to;
                     runs.note_written(messages);

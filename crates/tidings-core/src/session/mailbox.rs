@@ -72,8 +72,10 @@ impl Mailbox {
     /// Serves a subscription: writes what is new in its room, or leaves word for the session. Then it answers whom
     /// to wake.
     pub(crate) fn serve(&self, subscription: usize, runs: &mut Runs<'_>) -> Option<Waker> {
-        let served = self.direct.offer(self.transport.encoder(), runs);
-        if served { None } else { self.mark(subscription) }
+        let mut wake = None;
+        let served = self.direct.offer(self.transport.encoder(), runs, &mut wake);
+        // Both are the owner's.
+        if served { wake } else { self.mark(subscription).or(wake) }
     }
 
     /// There is something to read for a subscription. Answers whom to wake, once the caller holds no lock.
@@ -126,6 +128,16 @@ impl Mailbox {
             state.waker = Some(waker.clone());
         }
         state.close
+    }
+
+    /// Whether anything was told, which stays; if nothing, `waker` is woken at the next word.
+    pub(crate) fn is_told(&self, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        let told = state.close.is_some() || state.revoked || state.ready.iter().any(|bits| *bits != 0);
+        if !told && !state.waker.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        told
     }
 
     /// Takes what was told; if nothing, `waker` is woken at the next word. The reason to close stays.

@@ -58,8 +58,8 @@ pub enum JoinError {
     /// The node has as many rooms as it takes; later it may have fewer.
     #[error("the server has as many rooms as it takes")]
     Full,
-    /// This address was the first in as many rooms as it may be; later those may have ended.
-    #[error("{max} rooms are there by this address, and may be no more")]
+    /// The sessions of this address are in as many rooms as they may; later they may be in fewer.
+    #[error("the sessions of this address are in {max} rooms, and may be in no more")]
     AddressFull {
         /// The limit.
         max: usize,

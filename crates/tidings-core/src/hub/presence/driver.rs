@@ -265,7 +265,8 @@ impl Driver {
             }
             Written::Cleared { node, stored } => {
                 if !stored {
-                    self.sweeps.push(Sweep::new(node, Instant::now() + WAIT));
+                    // Some of its lists may be empty, and it must hear of that, be it there again or not.
+                    self.sweeps.push(Sweep { owed: true, ..Sweep::new(node, Instant::now() + WAIT) });
                 }
                 return;
             }
@@ -346,7 +347,8 @@ impl Driver {
         let now = Instant::now();
         match message.event().parse::<Sign>() {
             Ok(sign) => {
-                if let (Sign::Swept { node }, Some(journal)) = (sign, &mut self.journal)
+                if let (Sign::Swept { node } | Sign::Emptied { node }, Some(journal)) =
+                    (sign, &mut self.journal)
                     && node == self.presences.me
                 {
                     journal.forget();
@@ -372,7 +374,7 @@ impl Driver {
             Word::Gone { .. } => None,
         });
         let (me, before, at) = (self.presences.me, message.follows(), message.position());
-        let mut left = Vec::new();
+        let (mut left, mut met) = (Vec::new(), Vec::new());
         let mut value = None;
         let mut was_known = false;
         self.presences.change_known(name, |room| {
@@ -391,6 +393,10 @@ impl Driver {
             if was_known || room.hearing == (Hearing::Hears { until: Some(at) }) {
                 room.hearing = Hearing::Hears { until: None };
                 room.stand(before, at);
+                if !was_known {
+                    // Of those who have spoken in the past, only they count by whom somebody is left.
+                    met.extend(room.fold.nodes().map(|(node, _)| node));
+                }
             }
             if !was_known {
                 // They left before this node had to do with it.
@@ -401,9 +407,10 @@ impl Driver {
                 value = Some(room.value(told, before, at));
             }
         });
-        if let Some(said) = said {
-            self.nodes.meet(said, was_known, Instant::now());
+        if was_known {
+            met.extend(said);
         }
+        met.into_iter().for_each(|node| self.nodes.meet(node, was_known, Instant::now()));
         let Some(node) = self.node.upgrade() else { return };
         if let Some(value) = value {
             node.live(value);

@@ -92,6 +92,8 @@ pub(super) struct Sweep {
     /// When it begins, if no other node that should be first has done it by then, and how often that was waited for.
     pub(super) at: Instant,
     pub(super) waited: u32,
+    /// Some of its lists may have been emptied, and it was not told so.
+    pub(super) owed: bool,
     /// Its lists are being read, and were.
     pub(super) begun: bool,
     pub(super) read: bool,
@@ -105,7 +107,7 @@ pub(super) struct Sweep {
 impl Sweep {
     pub(super) fn new(node: u64, at: Instant) -> Self {
         let (lists, rooms, open) = Default::default();
-        Self { node, at, waited: 0, begun: false, read: false, lists, rooms, open }
+        Self { node, at, waited: 0, owed: false, begun: false, read: false, lists, rooms, open }
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Sign {
     Bye { node: u64, grace: u64 },
     /// Whatever it left behind was seen to.
     Swept { node: u64 },
+    /// Its lists were emptied, but it is there: it is to write them again.
+    Emptied { node: u64 },
 }
 
 /// Which nodes are alive. A machine without a clock.
@@ -62,7 +64,7 @@ impl Nodes {
                 self.set(node, now);
                 self.others.entry(node).and_modify(|lease| lease.swept = true);
             }
-            Sign::Swept { .. } => {}
+            Sign::Swept { .. } | Sign::Emptied { .. } => {}
         }
     }
 

@@ -111,6 +111,13 @@ impl Driver {
         if !self.nodes.is_dead(node, now) || self.nodes.is_swept(node) {
             // It is there again, or another has done it.
             sweep.open.drain(..).for_each(|room| self.presences.unwant(&room));
+            if sweep.owed && !self.nodes.is_swept(node) {
+                let (broker, emptied) = (Arc::clone(&self.broker), self.sign(Sign::Emptied { node }));
+                self.writing.spawn(async move {
+                    let stored = matches!(timeout(WAIT, broker.publish(emptied)).await, Ok(Ok(_)));
+                    Written::Cleared { node, stored }
+                });
+            }
             return false;
         }
         let rooms = self.rules.of(&RoomName::journal(node, 0)).rooms;

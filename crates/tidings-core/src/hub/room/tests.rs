@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    Content, Encoder, EncodingId, Event, Notice, Outlet, Transport, broker::Slice, reader::Given,
+    Content, Encoder, EncodingId, Event, Notice, Outlet, Transport, Tray, broker::Slice, reader::Given,
     transport::Standing,
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use loom::{
     future::{AtomicWaker, block_on},
     thread,
@@ -46,7 +46,7 @@ fn at(offset: u64) -> crate::Position {
 }
 
 fn live_room() -> Arc<Room> {
-    let room = Room::new(RoomName::new("r").unwrap(), Arc::default(), None, None);
+    let room = Room::new(RoomName::new("r").unwrap(), Arc::default(), None);
     let nothing = Slice::new(at(0), Vec::new(), at(0));
     assert_eq!(room.state.lock().replica.synced(&nothing, Instant::now()), Synced::Live);
     Arc::new(room)
@@ -170,7 +170,7 @@ impl Pipe {
 }
 
 impl Outlet for Pipe {
-    fn offer(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn offer(&self, bytes: &Bytes, _: &mut Option<Waker>) -> io::Result<usize> {
         let mut state = self.state.lock();
         let taken = state.1.pop_front().unwrap_or(usize::MAX).min(bytes.len());
         state.0.extend_from_slice(&bytes[..taken]);
@@ -253,6 +253,65 @@ fn a_message_that_is_cut_is_finished_by_the_owner_before_the_next() {
 #[test]
 fn a_socket_that_takes_nothing_is_left_to_the_owner() {
     lent_to_a_flusher(&[0]);
+}
+
+/// Owns a body as a transport does: takes what is left in the tray, and goes on by itself when it is called.
+fn own_tray(room: &Room, mailbox: &Mailbox) {
+    let tray = Arc::new(Tray::default());
+    let mut reader =
+        Reader::begin(crate::Kind::Log, From::After(at(0)), room.state.lock().replica.ring()).unwrap();
+    let mut ready = VecDeque::from([0]);
+    let (mut lent, mut had) = (false, Vec::new());
+    block_on(poll_fn(|cx| {
+        while had.len() < 4 {
+            if lent {
+                if let Some(left) = tray.take(cx.waker()) {
+                    had.extend_from_slice(&left);
+                    continue;
+                }
+                if !mailbox.is_told(cx.waker()) {
+                    return Poll::Pending;
+                }
+                let cut = mailbox.take_back(|_, cursor| reader.move_to(cursor));
+                assert!(cut.is_empty());
+                lent = false;
+                had.extend(tray.take(cx.waker()).into_iter().flatten());
+            }
+            while let Some(Given::Message(message)) = reader.give() {
+                had.extend_from_slice(message.form(&Pairs));
+            }
+            if ready.pop_front().is_some() {
+                if room.fill(&mut reader, 1_000) == Fill::Some {
+                    ready.push_back(0);
+                }
+            } else if !mailbox.take(&mut ready, cx.waker()).some {
+                mailbox.lend(&tray, [(room.serial, reader.cursor())].into_iter());
+                lent = true;
+            }
+        }
+        Poll::Ready(())
+    }));
+    assert_eq!(had, [1, 1, 2, 2], "each byte once, in order");
+}
+
+#[test]
+fn what_is_left_in_a_tray_is_taken_once_and_in_order_with_what_is_not() {
+    loom::model(|| {
+        let room = live_room();
+        let mailbox = mailbox();
+        let _membership = room.enter(Arc::clone(&mailbox), 0);
+        let publisher = thread::spawn({
+            let room = Arc::clone(&room);
+            move || {
+                for offset in 1..=2 {
+                    assert_eq!(room.ingest(message(offset), Instant::now()), Ingest::Appended);
+                    serve_if_queued(&room);
+                }
+            }
+        });
+        own_tray(&room, &mailbox);
+        publisher.join().unwrap();
+    });
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(crate) fn run(workspace: &Workspace, flags: &Bench) -> Result<()> {
 fn under_load(workspace: &Workspace, scenario: &str, flags: &Bench) -> Result<()> {
     let target = workspace.target_directory();
     let (server, load) = (program(target, "server")?, program(target, "load")?);
+    program(target, "body")?; // beside the server, where it is looked for
     let loadgen = foreign(&peers::folder(workspace, "loadgen")?, &format!("{target}/loadgen"), "loadgen")?;
     let folder = peers::folder(workspace, "peers")?;
     foreign(&format!("{folder}/rust"), &format!("{target}/peers"), "floor")?;

@@ -198,6 +198,7 @@ impl<'a> Bench<'a> {
         fs::write(&matrix, options.scenario.matrix())?;
         let mut sets = BTreeMap::from([
             ("SRV", options.server.display().to_string()),
+            ("BODY", options.server.with_file_name("body").display().to_string()),
             ("P", options.peers.display().to_string()),
         ]);
         for name in COMMANDS {

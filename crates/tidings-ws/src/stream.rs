@@ -41,6 +41,9 @@ impl Upgraded {
                 Err(upgraded) => return (Self(Inner::Other(Box::new(TokioIo::new(upgraded)))), Bytes::new()),
             },
         };
+        // Not every server has done so, and a message must not wait until the one before was acknowledged. It fails
+        // where the peer has gone, which reading tells.
+        let _ = stream.set_nodelay(true);
         (Self(Inner::Tcp(Tcp::new(stream))), read)
     }
 

@@ -95,7 +95,8 @@ pub use tidings_ws as websocket;
 /// A service with every transport that is compiled in, the upstream endpoint, tickets, and with the feature `js` the client for
 /// browsers.
 ///
-/// Serve it with [`serve`], or with the feature `axum` mount it: `Router::nest_service("/realtime", service(hub))`.
+/// Serve it with [`serve`], or with the feature `axum` mount it: `Router::nest_service("/realtime", service(hub))`. There the
+/// application sets `TCP_NODELAY` and drains: see [operations](crate::manual::operations).
 pub fn service(hub: Hub) -> Service {
     let service =
         Service::new(hub).endpoint(tidings_http::Upstream::new()).endpoint(tidings_http::Tickets::new());

@@ -12,6 +12,7 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::Html,
     routing::{get, post},
+    serve::ListenerExt,
 };
 use clap::Parser;
 use inbox::{INBOXES, OwnInbox};
@@ -61,6 +62,12 @@ async fn main() -> anyhow::Result<()> {
         // Open streams would keep the server waiting: each is told to come back later.
         hub.drain(Duration::from_secs(10)).await;
     };
+    // Else the kernel may hold an event back until the one before has been acknowledged.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            eprintln!("a connection with delays: {error}");
+        }
+    });
     axum::serve(listener, app).with_graceful_shutdown(drained).await?;
     Ok(())
 }

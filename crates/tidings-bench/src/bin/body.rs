@@ -135,7 +135,11 @@ impl Body for Stream {
                 return Poll::Pending;
             }
             1 => queue.bytes.pop_front().unwrap_or_default(),
-            _ => queue.bytes.drain(..).flatten().collect(),
+            _ => {
+                let mut all = BytesMut::with_capacity(queue.bytes.iter().map(Bytes::len).sum());
+                queue.bytes.drain(..).for_each(|bytes| all.extend_from_slice(&bytes));
+                all.freeze()
+            }
         };
         Poll::Ready(Some(Ok(Frame::data(all))))
     }

@@ -2,6 +2,7 @@
 //! `/realtime/`, an open gate or one that wants a token.
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use clap::Parser;
 use std::{net::SocketAddr, time::Duration};
 use tidings::{
@@ -123,6 +124,12 @@ async fn run(options: Options) -> anyhow::Result<()> {
             hub.drain(patience).await;
         };
         let app = axum::Router::new().fallback_service(service);
+        // Else the kernel may hold an event back until the one before has been acknowledged.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                eprintln!("a connection with delays: {error}");
+            }
+        });
         axum::serve(listener, app).with_graceful_shutdown(drained).await?;
         return Ok(());
     }

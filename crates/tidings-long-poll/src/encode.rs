@@ -1,7 +1,7 @@
 //! Writing the answers.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use std::fmt::Display;
+use std::{collections::VecDeque, fmt::Display};
 use tidings_core::{Encoder, Json, Notice, Standing, Transport, Turn};
 
 /// The transport of long-polling: messages and notices are the items of an array.
@@ -39,11 +39,14 @@ impl Transport for Poll {
 }
 
 /// An answer: `{"type":…,"cursor":…,"events":[…]}`.
-pub(crate) fn answer(kind: &str, cursor: &dyn Display, items: impl IntoIterator<Item = Bytes>) -> Bytes {
-    let mut out = BytesMut::new();
+pub(crate) fn answer(kind: &str, cursor: &dyn Display, items: &mut VecDeque<Bytes>) -> Bytes {
     // Neither holds anything that JSON would escape.
-    out.put_slice(format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\",\"events\":[").as_bytes());
-    for (at, item) in items.into_iter().enumerate() {
+    let head = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\",\"events\":[");
+    // Each with its comma, the last one with the brackets.
+    let len = items.iter().map(|item| item.len() + 1).sum::<usize>();
+    let mut out = BytesMut::with_capacity(head.len() + len + 2);
+    out.put_slice(head.as_bytes());
+    for (at, item) in items.drain(..).enumerate() {
         if at > 0 {
             out.put_u8(b',');
         }

@@ -97,7 +97,7 @@ async fn poll(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
         Err(_) => "events",
     };
     let (rooms, cursor) = session.standing().cursor();
-    let body = answer(kind, &cursor.display(&rooms), batch.parts().drain(..));
+    let body = answer(kind, &cursor.display(&rooms), batch.parts());
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -9,7 +9,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use std::{
     borrow::Borrow,
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     hash::Hash,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -22,7 +22,7 @@ pub(super) struct Sessions {
     all: Slab<Enrolled>,
     pub(super) expiries: Expiries,
     /// How many there are of each transport; none has none.
-    pub(super) by_transport: BTreeMap<&'static str, usize>,
+    pub(super) by_transport: HashMap<&'static str, usize>,
     /// Those of clients.
     pub(super) outside: usize,
     /// What each address has; one without sessions has nothing.
@@ -166,13 +166,7 @@ impl Sessions {
     fn dismiss(&mut self, session: usize, who: Option<&Identity>, rooms: usize) -> Option<Arc<Mailbox>> {
         let Enrolled { mailbox, expires } = self.all.try_remove(session)?;
         self.revoked.remove(&session);
-        let transport = mailbox.transport().name();
-        if let Some(count) = self.by_transport.get_mut(transport) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_transport.remove(transport);
-            }
-        }
+        take_one(&mut self.by_transport, mailbox.transport().name());
         if let Some(at) = expires {
             self.expiries.remove(at, session);
         }

@@ -98,7 +98,7 @@ impl Hub {
     pub fn stats(&self) -> Stats {
         let node = &self.node;
         let mut stats = node.counts.read();
-        stats.sessions = node.sessions.lock().by_transport.clone();
+        stats.sessions.extend(&node.sessions.lock().by_transport);
         for class in node.rules.classes().chain(node.rules.own_classes()) {
             let of_class = ClassStats {
                 rooms: class.present.load(Relaxed),

@@ -3,6 +3,7 @@
 mod cluster;
 mod faults;
 mod limits;
+mod presence;
 mod recreated;
 mod sentinel;
 mod server;

@@ -83,21 +83,24 @@ fn read(room: &Room, mailbox: &Mailbox, count: u64) {
     }));
 }
 
+/// Two messages are published, by a thread of their own.
+fn publish_two(room: &Arc<Room>) -> thread::JoinHandle<()> {
+    let room = Arc::clone(room);
+    thread::spawn(move || {
+        for offset in 1..=2 {
+            assert_eq!(room.ingest(message(offset), Instant::now()), Ingest::Appended);
+            serve_if_queued(&room);
+        }
+    })
+}
+
 #[test]
 fn no_wake_up_is_lost_between_publishing_and_reading() {
     loom::model(|| {
         let room = live_room();
         let mailbox = mailbox();
         let _membership = room.enter(Arc::clone(&mailbox), 0);
-        let publisher = thread::spawn({
-            let room = Arc::clone(&room);
-            move || {
-                for offset in 1..=2 {
-                    assert_eq!(room.ingest(message(offset), Instant::now()), Ingest::Appended);
-                    serve_if_queued(&room);
-                }
-            }
-        });
+        let publisher = publish_two(&room);
         read(&room, &mailbox, 2);
         publisher.join().unwrap();
     });
@@ -225,15 +228,7 @@ fn lent_to_a_flusher(takes: &'static [usize]) {
         let mailbox = mailbox();
         let _membership = room.enter(Arc::clone(&mailbox), 0);
         let pipe = Pipe::new(4, takes);
-        let publisher = thread::spawn({
-            let room = Arc::clone(&room);
-            move || {
-                for offset in 1..=2 {
-                    assert_eq!(room.ingest(message(offset), Instant::now()), Ingest::Appended);
-                    serve_if_queued(&room);
-                }
-            }
-        });
+        let publisher = publish_two(&room);
         own(&room, &mailbox, &pipe);
         publisher.join().unwrap();
         assert_eq!(pipe.state.lock().0, [1, 1, 2, 2], "each byte once, in order");
@@ -300,15 +295,7 @@ fn what_is_left_in_a_tray_is_taken_once_and_in_order_with_what_is_not() {
         let room = live_room();
         let mailbox = mailbox();
         let _membership = room.enter(Arc::clone(&mailbox), 0);
-        let publisher = thread::spawn({
-            let room = Arc::clone(&room);
-            move || {
-                for offset in 1..=2 {
-                    assert_eq!(room.ingest(message(offset), Instant::now()), Ingest::Appended);
-                    serve_if_queued(&room);
-                }
-            }
-        });
+        let publisher = publish_two(&room);
         own_tray(&room, &mailbox);
         publisher.join().unwrap();
     });

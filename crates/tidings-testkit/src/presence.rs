@@ -25,7 +25,7 @@ impl Gate for ByName {
     }
 }
 
-/// A user with a client that is in a room and takes what comes. It goes when it is dropped.
+/// A user with a client that is in a room and takes what comes, and comes back when it is told to. It goes when it is dropped.
 #[derive(Debug)]
 pub struct Person(JoinHandle<()>);
 
@@ -35,11 +35,30 @@ impl Person {
     /// # Panics
     /// If it is not let in.
     pub async fn come(kind: Kind, address: SocketAddr, room: &str, user: &str) -> Self {
-        let name = format!("x-user: {user}");
-        let client = Client::connect_with(kind, address, room, "now", &[&name]).await;
-        let mut client = client.expect("let in");
-        Self(tokio::spawn(async move { while client.next().await.is_some() {} }))
+        let (name, room) = (format!("x-user: {user}"), room.to_owned());
+        let enter = async move || Client::connect_with(kind, address, &room, "now", &[&name]).await;
+        let mut client = enter().await.expect("let in");
+        Self(tokio::spawn(async move {
+            while let Some(pause) = told_to_come_back(client).await {
+                sleep(pause).await;
+                let Ok(back) = enter().await else { return };
+                client = back;
+            }
+        }))
     }
+}
+
+/// Takes what comes, to the end. Answers how long to wait if the client is to come back.
+async fn told_to_come_back(mut client: Client) -> Option<Duration> {
+    let mut retry = None;
+    while let Some(heard) = client.next().await {
+        if let Heard::Other(notice) = heard
+            && notice["type"] == "close"
+        {
+            retry = notice["retry"][0].as_u64().map(Duration::from_millis);
+        }
+    }
+    retry
 }
 
 impl Drop for Person {

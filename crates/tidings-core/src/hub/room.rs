@@ -100,7 +100,7 @@ impl Room {
         state.empty = None;
         let key = state.members.insert(mailbox, subscription);
         self.class.members.fetch_add(1, Relaxed);
-        Membership { room: Arc::clone(self), key: key as u32, seat: None }
+        Membership { room: Arc::clone(self), key, seat: None }
     }
 
     /// Ends the room if nobody was in it for `linger`, or if there is nothing in it that were worth keeping.
@@ -280,7 +280,7 @@ impl Drop for Membership {
             presences.rise(seat);
         }
         let mut state = self.room.state.lock();
-        let member = state.members.remove(self.key as usize);
+        let member = state.members.remove(self.key);
         self.room.class.members.fetch_sub(1, Relaxed);
         if state.members.is_empty() {
             state.empty = Some(Instant::now());

@@ -93,8 +93,8 @@ pub(crate) struct Tidy {
 /// Run the tests of the whole workspace with all features
 ///
 /// The same as `cargo test --workspace --all-features ARGS`; with `-p CRATE` among ARGS, that crate alone. Without ARGS, the tests of
-/// delivery run once more over a foreign server (TIDINGS_PULL=1), and their core on Redis and on NATS (TIDINGS_BROKER=redis,
-/// TIDINGS_BROKER=nats; a server is started for each test).
+/// delivery run once more over foreign servers (TIDINGS_SERVER=hyper, TIDINGS_SERVER=lanes), and their core on Redis and on NATS
+/// (TIDINGS_BROKER=redis, TIDINGS_BROKER=nats; a server is started for each test).
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     /// All tests of delivery on Redis and on NATS, and nothing else

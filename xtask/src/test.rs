@@ -35,9 +35,9 @@ pub(crate) fn workspace(args: &[String]) -> Result<()> {
     if !args.is_empty() {
         return Ok(());
     }
-    // What is promised about delivery, once more over a server that does all writing itself: the first time, the hub writes to
-    // the sockets.
-    deliver(DELIVERY, &[], "TIDINGS_PULL", "1")?;
+    // What is promised about delivery, once more over servers that an application may have: the first time, the hub writes to the
+    // sockets of ours.
+    SERVERS.iter().try_for_each(|server| deliver(DELIVERY, &[], SERVER, server))?;
     // And its core on the other brokers: the first time, it was memory.
     BROKERS.iter().try_for_each(|broker| deliver(CORE, &[], BROKER, broker))
 }
@@ -49,6 +49,9 @@ fn deliver(tests: &[&str], args: &[String], name: &str, value: &str) -> Result<(
     cargo(&["test", "--workspace", "--all-features"]).args(&tests).args(args).env(name, value).run()
 }
 
+/// Says who serves.
+const SERVER: &str = "TIDINGS_SERVER";
+const SERVERS: &[&str] = &["hyper", "lanes"];
 /// Says what nodes share.
 const BROKER: &str = "TIDINGS_BROKER";
 const BROKERS: &[&str] = &["redis", "nats"];

@@ -6,12 +6,16 @@
 //! ([`Origins`]), refusals ([`Refusal`]), and the upstream endpoint that event streams and long-polling share.
 //!
 //! A stream of HTTP/1.1 leaves hyper when its head is written ([`Takeover`]): its owner then writes by itself, and
-//! lends the connection to the hub while there is nothing else to do ([`Tcp`], [`Outgoing`]).
+//! lends the connection to the hub while there is nothing else to do ([`Tcp`], [`Outgoing`]). Where another server keeps its
+//! connections, as axum's does, they can be written to past it ([`Bypass`]).
 
 mod asked;
 mod asset;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod body;
 mod buffer;
+mod bypass;
 mod door;
 mod endpoint;
 mod listen;
@@ -35,6 +39,7 @@ pub use asked::Asked;
 pub use asset::Asset;
 pub use body::{Body, BoxError, RequestBody};
 pub use buffer::lend_buffer;
+pub use bypass::{Bypass, Lane};
 pub use endpoint::{Answering, Endpoint, Request};
 pub use listen::{Listener, bind_unix};
 pub use origin::{OriginError, Origins};

@@ -230,7 +230,7 @@ fn connection(
 }
 
 /// A socket that refuses an option works all the same.
-fn set_up(stream: &TcpStream) {
+pub(crate) fn set_up(stream: &TcpStream) {
     // Events are small and wait for nothing.
     let _ = stream.set_nodelay(true);
     // What a client does not take waits in its room, which all share, and not in the kernel, which would make place for
@@ -368,7 +368,7 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// A connection that failed before it was accepted is no reason to wait; no descriptors left is.
-async fn after_failure(error: &io::Error) {
+pub(crate) async fn after_failure(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         sleep(ACCEPT_PAUSE).await;

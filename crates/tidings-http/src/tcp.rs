@@ -39,6 +39,17 @@ impl Tcp {
         Self(Arc::new(TcpOutlet { stream, _permit: Some(permit) }))
     }
 
+    /// One that another reads from.
+    pub(crate) fn shared(outlet: Arc<TcpOutlet>) -> Self {
+        Self(outlet)
+    }
+
+    /// Ends it both ways, whoever else has a part of it.
+    pub fn abort(&self) {
+        // It fails where that has happened.
+        let _ = shutdown(self.stream(), Shutdown::Both);
+    }
+
     /// What may be lent.
     pub fn outlet(&self) -> &Arc<TcpOutlet> {
         &self.0

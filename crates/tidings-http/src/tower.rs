@@ -23,7 +23,12 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(
+        &mut self,
+        #[allow(unused_mut, reason = "without axum")] mut request: http::Request<B>,
+    ) -> Self::Future {
+        #[cfg(feature = "axum")]
+        crate::axum::introduce(request.extensions_mut());
         hyper::service::Service::call(self, request)
     }
 }

@@ -1,5 +1,5 @@
-//! An event stream over HTTP/1.1 that has left hyper: writes chunks to the connection by itself, and lends it to the
-//! hub while there is nothing else to do.
+//! An event stream over HTTP/1.1 that has left hyper, or writes past a server which keeps the connection: writes chunks by
+//! itself, and lends the connection to the hub while there is nothing else to do.
 
 use crate::encode::{Life, put_chunk};
 use bytes::Bytes;
@@ -32,23 +32,52 @@ pub(crate) struct Connection {
     /// There since the last chunk is on its way, with the time that the client has to take it and go.
     ending: Option<Pin<Box<Sleep>>>,
     shut: bool,
+    /// A server keeps the connection: it sees whether the client goes, and makes the end of the answer.
+    kept: bool,
 }
 
 impl Connection {
     /// Begins with `opening`, which the client gets at once. The connection's head is written.
     pub(crate) fn new(tcp: Tcp, session: Session, hub: &Hub, opening: &[u8], life: &'static Life) -> Self {
-        let mut out = Outgoing::default();
-        out.write(|out| put_chunk(opening, out));
+        let mut this = Self::beside(tcp, session, hub.wheel().alarm(), life);
+        this.kept = false;
+        this.out.write(|out| put_chunk(opening, out));
+        this
+    }
+
+    /// Goes on with an answer whose head and opening a server has written, which keeps the connection.
+    pub(crate) fn beside(tcp: Tcp, session: Session, alarm: Alarm, life: &'static Life) -> Self {
         Self {
             tcp,
             session,
-            out,
-            alarm: hub.wheel().alarm(),
+            out: Outgoing::default(),
+            quiet: alarm.wheel().now(),
+            alarm,
             life,
-            quiet: hub.wheel().now(),
             discarded: 0,
             ending: None,
             shut: false,
+            kept: true,
+        }
+    }
+
+    /// Goes on until nothing more is to be written. If the client does not take it, the connection is ended.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = self.step(cx);
+        if let Ok(Poll::Pending) = ended {
+            return Poll::Pending;
+        }
+        if ended.is_err() || !self.out.is_empty() {
+            self.tcp.abort();
+        }
+        Poll::Ready(())
+    }
+
+    /// Whoever keeps the connection may go on with it: then nothing of this comes behind. What is cut has no end that
+    /// anybody could write.
+    pub(crate) fn leave(&mut self) {
+        if !self.session.take_back().is_empty() || !self.out.is_empty() {
+            self.tcp.abort();
         }
     }
 
@@ -59,6 +88,9 @@ impl Connection {
         }
         loop {
             let mut progress = self.poll_write(cx)?;
+            if self.kept && self.ending.is_some() && self.out.is_empty() {
+                return Ok(Poll::Ready(()));
+            }
             match self.poll_read(cx)? {
                 Poll::Ready(0) => return Ok(Poll::Ready(())),
                 Poll::Ready(_) => progress = true,
@@ -88,7 +120,7 @@ impl Connection {
                 self.gather(cx);
             }
             if self.out.is_empty() {
-                if self.ending.is_some() && !self.shut {
+                if self.ending.is_some() && !self.shut && !self.kept {
                     self.shut = true;
                     // It may be shut already, by the client's doing.
                     let _ = Pin::new(&mut self.tcp).poll_shutdown(cx);
@@ -125,7 +157,9 @@ impl Connection {
 
     /// Says that the answer ends here (RFC 9112 §7.1).
     fn end(&mut self) {
-        self.out.push(Bytes::from_static(b"0\r\n\r\n"));
+        if !self.kept {
+            self.out.push(Bytes::from_static(b"0\r\n\r\n"));
+        }
         self.end_within(ENDING);
     }
 
@@ -136,6 +170,9 @@ impl Connection {
     /// Reads and discards: to learn that the client goes, and to let it have what is written to it. A connection closed
     /// with bytes unread is reset.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
+        if self.kept {
+            return Ok(Poll::Pending);
+        }
         let count = lend_buffer(|buffer| {
             let mut read = ReadBuf::new(buffer);
             match Pin::new(&mut self.tcp).poll_read(cx, &mut read) {

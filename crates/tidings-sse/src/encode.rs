@@ -1,6 +1,6 @@
 //! Writing event streams (WHATWG HTML §9.2.5).
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::{
     fmt::Display,
     sync::{Arc, LazyLock},
@@ -88,6 +88,29 @@ pub(crate) fn put_chunk(bytes: &[u8], out: &mut BytesMut) {
     let _ = write!(out, "{:x}\r\n", bytes.len());
     out.put_slice(bytes);
     out.put_slice(b"\r\n");
+}
+
+/// What is in chunks, all of which are whole and our own; a single one is not copied.
+pub(crate) fn unchunk(chunks: &Bytes) -> Bytes {
+    let mut rest = chunks.clone();
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\r') {
+        let size = str::from_utf8(&rest[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = size.expect("a size begins a chunk");
+        rest.advance(end + 2);
+        let data = rest.split_to(size);
+        rest.advance(2);
+        match (first.is_empty(), all.is_empty()) {
+            (true, _) => first = data,
+            (false, true) => {
+                all.reserve(chunks.len());
+                all.extend_from_slice(&first);
+                all.extend_from_slice(&data);
+            }
+            (false, false) => all.extend_from_slice(&data),
+        }
+    }
+    if all.is_empty() { first } else { all.freeze() }
 }
 
 /// The byte forms of messages on an event stream: with the id of one room, or without, where the session writes
@@ -254,6 +277,19 @@ mod tests {
         ] {
             let one = vec![("p1.2.3".to_owned(), "chat".to_owned(), seen.to_owned())];
             assert_eq!(round(data), one, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_taken_apart() {
+        for parts in [&[&b"a"[..]][..], &[b"one", b"\r\n0\r\n\r\n"], &[b"x", &[b'y'; 5_000], b"z\n\n"], &[]] {
+            let mut chunks = BytesMut::new();
+            parts.iter().for_each(|part| put_chunk(part, &mut chunks));
+            let chunks = chunks.freeze();
+            let plain = unchunk(&chunks);
+            assert_eq!(plain, parts.concat());
+            let shared = chunks.as_ptr_range().contains(&plain.as_ptr());
+            assert_eq!(shared, parts.len() == 1, "one is not copied");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     drive::Connection,
-    encode::{Format, Life, Sse, put_retry},
+    encode::{Format, Life, Sse, put_retry, unchunk},
 };
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -20,7 +20,7 @@ use std::{
 };
 use tidings_core::{Alarm, Batch, Hub, Session, Step, Tray, Wheel};
 use tidings_http::{
-    Answering, Asked, Body, Endpoint, Progress, Query, Refusal, Request, Takeover, no_content,
+    Answering, Asked, Body, Bypass, Endpoint, Progress, Query, Refusal, Request, Takeover, no_content,
 };
 use tokio::task::AbortHandle;
 
@@ -81,8 +81,8 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
         Some(_) => return Err(Refusal::of("bad_query", "\"format\" is plain or json")),
     };
     let who = asked.identify(&hub, &head, &query).await?;
-    let takeover = Takeover::of(&head).cloned();
-    let transport = Sse::shared(format, asked.rooms.len(), takeover.is_some());
+    let (takeover, bypass) = (Takeover::of(&head).cloned(), Bypass::of(&head).cloned());
+    let transport = Sse::shared(format, asked.rooms.len(), takeover.is_some() || bypass.is_some());
     let session = asked.open(&hub, transport, who).await?;
     if asked.is_over(&session) {
         // The one answer after which a browser does not come back (WHATWG HTML §9.2.3).
@@ -91,7 +91,7 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
     let life = if asked.hello && format == Format::Json { Life::EVENT } else { Life::COMMENT };
     let Some(takeover) = takeover else {
         let progress = Progress::of(&head).cloned();
-        return Ok(answer(Body::stream(Stream::new(session, &hub, life, progress))));
+        return Ok(answer(Body::stream(Stream::new(session, &hub, life, progress, bypass))));
     };
     takeover.by(move |tcp, _| {
         tokio::spawn(Connection::new(tcp, session, &hub, &opening(), life));
@@ -142,10 +142,15 @@ fn answer(body: Body) -> Response<Body> {
 }
 
 /// The body: asked by a server whenever that has place for more. One whose client takes nothing does not ask, and so cannot
-/// be told by the answer; a task sees to it that the session ends then.
+/// be told by the answer; a task sees to it that the session ends then. If there is a way past the server, the body has nothing for
+/// it but the opening and the end.
 struct Stream {
     shared: Arc<Mutex<Shared>>,
     guard: AbortHandle,
+    /// There until it is known whether it is open.
+    bypass: Option<Bypass>,
+    /// What goes past the server.
+    beside: Option<Box<Connection>>,
 }
 
 struct Shared {
@@ -160,18 +165,46 @@ struct Shared {
 }
 
 impl Stream {
-    fn new(session: Session, hub: &Hub, life: &'static Life, progress: Option<Progress>) -> Self {
-        let pull = Some(Pull::new(session, hub, life));
+    fn new(
+        session: Session,
+        hub: &Hub,
+        life: &'static Life,
+        progress: Option<Progress>,
+        bypass: Option<Bypass>,
+    ) -> Self {
+        let opening = opening();
+        bypass.iter().for_each(|bypass| bypass.ask(&opening));
+        let pull = Some(Pull::new(session, hub, life, opening.freeze(), bypass.is_some()));
         let idle = hub.wheel().ticks(hub.limits().idle);
         let shared = Arc::new(Mutex::new(Shared { pull, handed: None, idle, progress }));
         let guard = tokio::spawn(guard(Arc::clone(&shared), hub.wheel().alarm())).abort_handle();
-        Self { shared, guard }
+        Self { shared, guard, bypass, beside: None }
+    }
+
+    /// Goes past the server from here on, if it can.
+    fn poll_bypass(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(bypass) = &self.bypass else { return Poll::Ready(()) };
+        let mut shared = lock(&self.shared);
+        // What it begins with is the server's to write.
+        if shared.pull.as_ref().is_some_and(|pull| pull.opening.is_some()) {
+            return Poll::Ready(());
+        }
+        if ready!(bypass.poll_open(cx))
+            && let Some(tcp) = bypass.tcp()
+            && let Some(Pull { session, alarm, life, .. }) = shared.pull.take()
+        {
+            self.guard.abort();
+            self.beside = Some(Box::new(Connection::beside(tcp, session, alarm, life)));
+        }
+        self.bypass = None;
+        Poll::Ready(())
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         self.guard.abort();
+        self.beside.iter_mut().for_each(|connection| connection.leave());
         // A server may see to its connections itself.
         let mut shared = lock(&self.shared);
         let given_up = shared.progress.take().is_some_and(|progress| progress.is_given_up());
@@ -232,21 +265,24 @@ struct Pull {
     alarm: Alarm,
     life: &'static Life,
     ended: bool,
+    /// What comes is in chunks, for it was to go past the server, which makes its own.
+    chunked: bool,
 }
 
 impl Pull {
-    fn new(session: Session, hub: &Hub, life: &'static Life) -> Self {
+    fn new(session: Session, hub: &Hub, life: &'static Life, opening: Bytes, chunked: bool) -> Self {
         let wheel = hub.wheel().clone();
         Self {
             session,
             tray: Arc::default(),
             batch: Batch::new(hub.limits().batch),
-            opening: Some(opening().freeze()),
+            opening: Some(opening),
             heartbeat: wheel.ticks(hub.limits().heartbeat),
             quiet: wheel.now(),
             alarm: wheel.alarm(),
             life,
             ended: false,
+            chunked,
             wheel,
         }
     }
@@ -255,6 +291,11 @@ impl Pull {
         if let Some(opening) = self.opening.take() {
             return Poll::Ready(Some(opening));
         }
+        let bytes = ready!(self.poll_new(cx));
+        Poll::Ready(bytes.map(|bytes| if self.chunked { unchunk(&bytes) } else { bytes }))
+    }
+
+    fn poll_new(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(part) = self.batch.parts().pop_front() {
             return Poll::Ready(Some(part));
         }
@@ -302,7 +343,7 @@ impl Pull {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         ready!(self.alarm.poll(cx, self.quiet + self.heartbeat));
         self.quiet = self.wheel.now();
-        Poll::Ready(Some(Bytes::from_static(self.life.plain)))
+        Poll::Ready(Some(Bytes::from_static(if self.chunked { self.life.chunk } else { self.life.plain })))
     }
 }
 
@@ -314,7 +355,12 @@ impl http_body::Body for Stream {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        lock(&self.shared).poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        let this = self.get_mut();
+        ready!(this.poll_bypass(cx));
+        match &mut this.beside {
+            Some(connection) => connection.poll_end(cx).map(|()| None),
+            None => lock(&this.shared).poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+        }
     }
 }
 

@@ -1,14 +1,23 @@
 //! A server to test.
 
 use crate::{Shared, brokers};
+use hyper::{
+    Request,
+    body::Incoming,
+    service::{Service as HyperService, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
 use socket2::SockRef;
 use std::{future::Future, net::SocketAddr, time::Duration};
-use tidings::{Event, Hub, Position, Rooms, Service, gate};
+use tidings::{
+    Event, Hub, Position, Rooms, Service, gate,
+    http::{Bypass, Lane},
+};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     task::{JoinHandle, JoinSet},
     time::timeout,
@@ -48,7 +57,8 @@ impl Server {
         Self::with_service(tidings::service(hub)).await
     }
 
-    /// A server for a service: ours, or a foreign one where [`pulls`] says so.
+    /// A server for a service: ours, or one as an application may have its own, with `TIDINGS_SERVER` set: `hyper`, of
+    /// whose connections nobody knows the sockets, or `lanes`, past which the bodies of answers are written.
     ///
     /// # Panics
     /// If there is no free port.
@@ -57,10 +67,9 @@ impl Server {
         let address = listener.local_addr().expect("a bound listener");
         let hub = service.hub().clone();
         let task = tokio::spawn(async move {
-            if pulls() {
-                serve_by_hyper(listener, service).await;
-            } else {
-                tidings::serve(listener, service).await.expect("the server runs");
+            match Foreign::asked() {
+                Some(foreign) => serve_by_hyper(listener, service, foreign).await,
+                None => tidings::serve(listener, service).await.expect("the server runs"),
             }
         });
         Self { hub, address, task, shared: None }
@@ -110,29 +119,64 @@ impl Drop for Server {
     }
 }
 
-/// Whether servers leave all writing to hyper, so that what is written is pulled from the sessions: with `TIDINGS_PULL` set.
+/// Whether servers leave all writing to hyper, so that what is written is pulled from the sessions: with `TIDINGS_SERVER=hyper`.
 /// Else the hub writes to the sockets itself wherever it can. What is promised about delivery holds for both.
 pub fn pulls() -> bool {
-    std::env::var_os("TIDINGS_PULL").is_some()
+    Foreign::asked() == Some(Foreign::Hyper)
 }
 
-/// A server as an application may have its own, of whose connections nobody knows the sockets.
-async fn serve_by_hyper(listener: TcpListener, service: Service) {
+/// A server as an application may have its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Foreign {
+    Hyper,
+    Lanes,
+}
+
+impl Foreign {
+    fn asked() -> Option<Self> {
+        match std::env::var("TIDINGS_SERVER").ok()?.as_str() {
+            "hyper" => Some(Self::Hyper),
+            "lanes" => Some(Self::Lanes),
+            other => panic!("TIDINGS_SERVER is hyper or lanes, and not {other}"),
+        }
+    }
+}
+
+async fn serve_by_hyper(listener: TcpListener, service: Service, foreign: Foreign) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("a listener that listens");
         stream.set_nodelay(true).expect("a connection");
         // Who takes nothing is not noticed before the kernel is full.
         SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).expect("a connection");
-        let (read, write) = stream.into_split();
-        let (io, service) = (TokioIo::new(tokio::io::join(read, write)), service.clone());
-        connections.spawn(async move {
-            // Clients go as they like.
-            let _ =
-                auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(io, service).await;
-        });
+        match foreign {
+            Foreign::Hyper => {
+                let (read, write) = stream.into_split();
+                connections.spawn(serve_one(tokio::io::join(read, write), service.clone(), None));
+            }
+            Foreign::Lanes => {
+                let lane = Lane::new(stream);
+                let bypass = lane.bypass();
+                connections.spawn(serve_one(lane, service.clone(), Some(bypass)));
+            }
+        }
         while connections.try_join_next().is_some() {}
     }
+}
+
+async fn serve_one(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: Service,
+    bypass: Option<Bypass>,
+) {
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        bypass.iter().for_each(|bypass| drop(request.extensions_mut().insert(bypass.clone())));
+        HyperService::call(&service, request)
+    });
+    // Clients go as they like.
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection_with_upgrades(TokioIo::new(io), answer)
+        .await;
 }
 
 const SEND_BUFFER: usize = 64 << 10;

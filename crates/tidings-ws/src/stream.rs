@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
-use tidings_http::{Tcp, TcpOutlet};
+use tidings_http::{Lane, Tcp, TcpOutlet};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -34,17 +34,17 @@ impl Upgraded {
     /// The stream, and what was read from it already.
     pub(crate) fn new(upgraded: hyper::upgrade::Upgraded) -> (Self, Bytes) {
         // What hyper boxes costs an allocation for each connection, and an indirect call for each read and write.
-        let (stream, read) = match downcast::<TokioIo<TcpStream>>(upgraded) {
-            Ok(Parts { io, read_buf, .. }) => (io.into_inner(), read_buf),
-            Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
-                Ok(parts) => (parts.io.into_inner(), parts.read_buf),
-                Err(upgraded) => return (Self(Inner::Other(Box::new(TokioIo::new(upgraded)))), Bytes::new()),
-            },
+        let taken = take::<TcpStream>(upgraded).map(|(stream, read)| (Tcp::new(stream), read));
+        let taken =
+            taken.or_else(|upgraded| take::<Lane>(upgraded).map(|(lane, read)| (lane.into_tcp(), read)));
+        let (tcp, read) = match taken {
+            Ok(taken) => taken,
+            Err(upgraded) => return (Self(Inner::Other(Box::new(TokioIo::new(upgraded)))), Bytes::new()),
         };
         // Not every server has done so, and a message must not wait until the one before was acknowledged. It fails
         // where the peer has gone, which reading tells.
-        let _ = stream.set_nodelay(true);
-        (Self(Inner::Tcp(Tcp::new(stream))), read)
+        let _ = tcp.stream().set_nodelay(true);
+        (Self(Inner::Tcp(tcp)), read)
     }
 
     /// Takes it apart for the endpoint, which lends the writing half.
@@ -60,6 +60,19 @@ impl Upgraded {
         match &self.0 {
             Inner::Tcp(stream) => stream.stream().peer_addr().ok(),
             Inner::Other(_) => None,
+        }
+    }
+}
+
+/// What a server has made its connection from, and what was read from it, if it is of this kind.
+fn take<T>(upgraded: hyper::upgrade::Upgraded) -> Result<(T, Bytes), hyper::upgrade::Upgraded>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match downcast::<TokioIo<T>>(upgraded) {
+        Ok(Parts { io, read_buf, .. }) => Ok((io.into_inner(), read_buf)),
+        Err(upgraded) => {
+            upgraded.downcast::<TokioIo<T>>().map(|parts| (parts.io.into_inner(), parts.read_buf))
         }
     }
 }

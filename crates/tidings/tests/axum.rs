@@ -1,34 +1,204 @@
 //! The service inside an axum application: every transport, beside ordinary routes.
 #![cfg(feature = "axum")]
 
-use axum::{Router, routing::get};
-use std::time::Duration;
-use tidings::{Event, Hub, gate};
-use tidings_testkit::{Client, Kind, request};
-use tokio::net::TcpListener;
+use axum::{Router, body::Body, extract::ConnectInfo, http::Response, middleware, routing::get};
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use std::{
+    future::ready,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tidings::{
+    Denied, Event, Gate, Hub, Identity, Limits, Peer,
+    gate::{self, Decision, RequestHead},
+    http::axum::{Connection, Listener},
+};
+use tidings_testkit::{Client, Kind, request, within};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_transport_works_below_a_prefix_of_an_axum_router() {
-    let hub = Hub::builder().gate(gate::open()).build();
-    let app = Router::new()
-        .route("/hello", get(async || "hello"))
-        .nest_service("/realtime", tidings::service(hub.clone()));
+fn app(hub: &Hub) -> Router {
+    let hello = async |ConnectInfo(connection): ConnectInfo<Connection>| {
+        format!("hello {}", connection.address().ip())
+    };
+    Router::new()
+        .route("/", get("hello"))
+        .route("/hello", get(hello))
+        .nest_service("/realtime", tidings::service(hub.clone()))
+}
+
+/// With connections that the hub can write to.
+async fn serve(app: Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(axum::serve(listener, app).into_future());
-    assert_eq!(request(address, "GET", "/hello", &[], "").await.unwrap().body, "hello");
-    assert_eq!(request(address, "GET", "/realtime/nothing", &[], "").await.unwrap().status, 404);
+    let app = app.into_make_service_with_connect_info::<Connection>();
+    (address, tokio::spawn(axum::serve(Listener::from(listener), app).into_future()))
+}
+
+async fn talk_over_every_transport(hub: &Hub, address: SocketAddr) {
     let mut clients = Vec::new();
     for kind in Kind::ALL {
         clients.push(Client::connect(kind, address, "r", "now").await.unwrap());
     }
-    hub.publish("r", Event::json("n", &7).unwrap()).await.unwrap();
+    for number in 1..100 {
+        hub.publish("r", Event::json("n", &number).unwrap()).await.unwrap();
+        for client in &mut clients {
+            assert_eq!(client.number().await, number);
+        }
+    }
     for client in &mut clients {
-        assert_eq!(client.number().await, 7);
-        let reply = client.publish("n", 8.into(), None).await;
+        let reply = client.publish("n", 100.into(), None).await;
         assert_eq!(reply["type"], "reply", "{reply}");
     }
     drop(clients);
-    tidings_testkit::within(Duration::from_secs(1), "all are gone", hub.vacant()).await;
+    within(Duration::from_secs(1), "all are gone", hub.vacant()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_transport_works_below_a_prefix_of_an_axum_router() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(axum::serve(listener, app(&hub)).into_future());
+    assert_eq!(request(address, "GET", "/", &[], "").await.unwrap().body, "hello");
+    assert_eq!(request(address, "GET", "/realtime/nothing", &[], "").await.unwrap().status, 404);
+    talk_over_every_transport(&hub, address).await;
+    server.abort();
+}
+
+/// What came on a connection, up to and with `what`.
+async fn until(stream: &mut TcpStream, what: &str) -> String {
+    let mut came = Vec::new();
+    let reading = async {
+        while !came.ends_with(what.as_bytes()) {
+            came.push(stream.read_u8().await.unwrap());
+        }
+    };
+    within(Duration::from_secs(10), what, reading).await;
+    String::from_utf8(came).unwrap()
+}
+
+async fn ask(stream: &mut TcpStream, path: &str) {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+}
+
+async fn say(hub: &Hub, room: &str, number: u64) {
+    hub.publish(room, Event::json("n", &number).unwrap()).await.unwrap();
+}
+
+/// A layer that looks at the bodies of answers, or changes them.
+fn with_bodies(app: Router, see: impl Fn(Bytes) -> Bytes + Clone + Send + Sync + 'static) -> Router {
+    app.layer(middleware::map_response(move |response: Response<Body>| {
+        let see = see.clone();
+        let change = move |frame: Frame<Bytes>| frame.map_data(&see);
+        async move { response.map(|body| Body::new(body.map_frame(change))) }
+    }))
+}
+
+/// What is written past the server is in chunks like its own, the answer has an end, and the connection goes on behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_stream_goes_past_an_axum_server_and_the_next_answer_follows() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let frames = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&frames);
+    let counted = with_bodies(app(&hub), move |data| {
+        seen.fetch_add(1, Relaxed);
+        data
+    });
+    let (address, server) = serve(counted).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for round in 0..3 {
+        let room = format!("r{round}");
+        ask(&mut stream, &format!("/realtime/sse?room={room}")).await;
+        until(&mut stream, "retry: ").await;
+        for number in 0..100 {
+            say(&hub, &room, number).await;
+            until(&mut stream, &format!("data: {number}\n\n\r\n")).await;
+        }
+        hub.publish(&*room, Event::json("n", "bye").unwrap().last()).await.unwrap();
+        until(&mut stream, "data: \"bye\"\n\n\r\n").await;
+        until(&mut stream, "\r\n0\r\n\r\n").await;
+        assert_eq!(frames.swap(0, Relaxed), 1, "of an event stream the server has what it begins with");
+        ask(&mut stream, "/hello").await;
+        until(&mut stream, "hello 127.0.0.1").await;
+        frames.store(0, Relaxed);
+    }
+    ask(&mut stream, "/realtime/sse?room=r").await;
+    until(&mut stream, "retry: ").await;
+    drop(stream);
+    within(Duration::from_secs(1), "it is gone", hub.vacant()).await;
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_changed_on_the_way_go_through_an_axum_server() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let loud = with_bodies(app(&hub), |data| Bytes::from(data.to_ascii_uppercase()));
+    let (address, server) = serve(loud).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask(&mut stream, "/realtime/sse?room=r").await;
+    until(&mut stream, "RETRY: ").await;
+    for number in 0..10 {
+        hub.publish("r", Event::json("loud", &format!("is {number}")).unwrap()).await.unwrap();
+        until(&mut stream, &format!("DATA: \"IS {number}\"\n\n\r\n")).await;
+    }
+    drop(stream);
+    within(Duration::from_secs(1), "it is gone", hub.vacant()).await;
+    server.abort();
+}
+
+/// A client that takes nothing is given up, and its connection with it, though the server would keep that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_of_what_goes_past_an_axum_server_is_given_up() {
+    let mut limits = Limits::default();
+    limits.idle = Duration::from_secs(1);
+    let hub = Hub::builder().gate(gate::open()).limits(limits).build();
+    let (address, server) = serve(app(&hub)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask(&mut stream, "/realtime/sse?room=r").await;
+    until(&mut stream, "retry: ").await;
+    let much = "x".repeat(60_000);
+    let filling = async {
+        while hub.stats().sessions.values().sum::<usize>() > 0 {
+            hub.publish("r", Event::json("much", &much).unwrap()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(Duration::from_secs(30), "it is given up", filling).await;
+    let mut rest = Vec::new();
+    // Reset or ended: in no case more is to come.
+    let reading = async { stream.read_to_end(&mut rest).await.ok() };
+    within(Duration::from_secs(10), "the connection ends", reading).await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "an end that is none");
+    server.abort();
+}
+
+/// Lets in who comes from this machine.
+struct FromHere;
+
+impl Gate for FromHere {
+    fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity> {
+        let here = Peer::of(head) == Some(Peer::at("127.0.0.1".parse().unwrap()));
+        let denied = || Err(Denied::forbidden("not from here"));
+        Box::pin(ready(if here { Ok(Identity::anonymous()) } else { denied() }))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_knows_where_clients_of_an_axum_server_are() {
+    let hub = Hub::builder().gate(FromHere).build();
+    let (address, server) = serve(app(&hub)).await;
+    for kind in Kind::ALL {
+        Client::connect(kind, address, "r", "now").await.unwrap();
+    }
     server.abort();
 }

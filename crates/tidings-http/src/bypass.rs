@@ -1,0 +1,196 @@
+//! Writing the body of an answer to its connection past a server that keeps the connection.
+//!
+//! hyper, and what is made with it, gives no connection away before its end. But it writes nothing to one while the
+//! body of an answer has nothing for it, so that somebody else can, if hyper has written all that it had to and in a framing
+//! that is known.
+
+use crate::{Tcp, TcpOutlet};
+use bytes::Bytes;
+use http::{Version, request::Parts};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// A TCP connection for a server that is made with hyper, such as axum's, which lets others write the bodies of answers
+/// past it. Put its [`Bypass`] into the extensions of its requests.
+#[derive(Debug)]
+pub struct Lane {
+    tcp: Tcp,
+    shared: Arc<Shared>,
+}
+
+/// The right to write the body of an answer past the server. It is good for requests of HTTP/1.1, each in its turn.
+#[derive(Clone)]
+pub struct Bypass(Arc<Shared>);
+
+struct Shared {
+    /// Not kept: whoever keeps the right is not to keep the connection.
+    outlet: Weak<TcpOutlet>,
+    stage: Mutex<Stage>,
+}
+
+#[derive(Default)]
+enum Stage {
+    /// Nobody has asked for it.
+    #[default]
+    Shut,
+    /// It opens when all that the server had to write has gone out, and ends like this.
+    Waits { ending: Bytes, written: Vec<u8>, waker: Option<Waker> },
+    /// All has gone out, and ended so or not.
+    Known { open: bool },
+}
+
+impl Lane {
+    /// A connection of which nobody else has a part.
+    pub fn new(stream: TcpStream) -> Self {
+        let tcp = Tcp::new(stream);
+        let shared = Shared { outlet: Arc::downgrade(tcp.outlet()), stage: Mutex::default() };
+        Self { tcp, shared: Arc::new(shared) }
+    }
+
+    /// The right to write past the server.
+    pub fn bypass(&self) -> Bypass {
+        Bypass(Arc::clone(&self.shared))
+    }
+
+    /// The connection, when the server has handed it over.
+    pub fn into_tcp(self) -> Tcp {
+        self.tcp
+    }
+
+    fn note<'a>(&self, written: &Poll<io::Result<usize>>, parts: impl Iterator<Item = &'a [u8]>) {
+        if let Poll::Ready(Ok(count)) = written {
+            self.shared.stage().note(*count, parts);
+        }
+    }
+}
+
+impl Shared {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stage {
+    /// Keeps the end of what is written, as long as what is waited for.
+    fn note<'a>(&mut self, mut count: usize, parts: impl Iterator<Item = &'a [u8]>) {
+        let Self::Waits { ending, written, .. } = self else { return };
+        for part in parts {
+            let part = &part[..part.len().min(count)];
+            count -= part.len();
+            written.extend_from_slice(&part[part.len().saturating_sub(ending.len())..]);
+            written.drain(..written.len().saturating_sub(ending.len()));
+        }
+    }
+
+    /// All that there was has gone out.
+    fn flushed(&mut self) -> Option<Waker> {
+        let Self::Waits { ending, written, waker } = self else { return None };
+        if written.is_empty() {
+            return None;
+        }
+        let (open, waker) = (written[..] == ending[..], waker.take());
+        *self = Self::Known { open };
+        waker
+    }
+}
+
+impl Bypass {
+    /// The right, if it came with this request and the request's answer can be written past the server.
+    pub fn of(head: &Parts) -> Option<&Self> {
+        // hyper frames the answers to others in another way.
+        head.extensions.get().filter(|_| head.version == Version::HTTP_11)
+    }
+
+    /// Asks for it, before the request is answered. It opens when the server has written the head of the answer and what the body has
+    /// had for it so far, and if that ends with `chunk` in the framing of chunks (RFC 9112 §7.1): then the body comes to the
+    /// connection as it is. Whoever changes bodies on the way, to compress them for example, changes the chunk too if it
+    /// is no chunk like others.
+    pub fn ask(&self, chunk: &[u8]) {
+        let mut ending = format!("{:X}\r\n", chunk.len()).into_bytes();
+        ending.extend_from_slice(chunk);
+        ending.extend_from_slice(b"\r\n");
+        *self.0.stage() = Stage::Waits { ending: ending.into(), written: Vec::new(), waker: None };
+    }
+
+    /// Whether it is open, when that is known. From then on the server writes nothing before the body has something for it, or has
+    /// ended: the end of the body, in its framing, is the server's.
+    pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        match &mut *self.0.stage() {
+            Stage::Shut => Poll::Ready(false),
+            Stage::Known { open } => Poll::Ready(*open),
+            Stage::Waits { waker, .. } => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The connection, to write to while the bypass is open; none if it has gone. Not to be read from.
+    pub fn tcp(&self) -> Option<Tcp> {
+        self.0.outlet.upgrade().map(Tcp::shared)
+    }
+}
+
+impl fmt::Debug for Bypass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bypass").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Lane {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Lane {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.note(&written, std::iter::once(buf));
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.note(&written, bufs.iter().map(|buf| &**buf));
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.tcp).poll_flush(cx);
+        // hyper flushes only what it has written in full.
+        let waker = flushed.is_ready().then(|| self.shared.stage().flushed()).flatten();
+        waker.into_iter().for_each(Waker::wake);
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}

@@ -11,5 +11,7 @@ async fn every_client_is_told_and_the_program_ends() {
 
 #[tokio::test]
 async fn every_client_is_told_and_an_application_of_axum_ends() {
-    ends_well(Program::start(SERVER, &["--axum"]).await, "r").await;
+    for how in ["--axum", "--through-axum"] {
+        ends_well(Program::start(SERVER, &[how]).await, "r").await;
+    }
 }

@@ -1,9 +1,6 @@
 //! What axum's own server needs so that the hub can write to its connections.
 
-use crate::{
-    Bypass, Lane, Peer,
-    serve::{after_failure, set_up},
-};
+use crate::{Bypass, Lane, Peer, serve::after_failure};
 use axum::{
     extract::{ConnectInfo, connect_info::Connected},
     serve::IncomingStream,
@@ -52,10 +49,7 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (Lane, SocketAddr) {
         loop {
             match self.0.accept().await {
-                Ok((stream, address)) => {
-                    set_up(&stream);
-                    return (Lane::new(stream), address);
-                }
+                Ok((stream, address)) => return (Lane::new(stream), address),
                 Err(error) => after_failure(&error).await,
             }
         }

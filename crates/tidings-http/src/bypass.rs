@@ -4,7 +4,7 @@
 //! body of an answer has nothing for it, so that somebody else can, if hyper has written all that it had to and in a framing
 //! that is known.
 
-use crate::{Tcp, TcpOutlet};
+use crate::{Tcp, TcpOutlet, serve::set_up};
 use bytes::Bytes;
 use http::{Version, request::Parts};
 use std::{
@@ -48,8 +48,10 @@ enum Stage {
 }
 
 impl Lane {
-    /// A connection of which nobody else has a part.
+    /// A connection of which nobody else has a part. Small writes will not wait (`TCP_NODELAY`), and of what is written the kernel
+    /// takes no more before it is sent than below [`serve`](crate::serve()).
     pub fn new(stream: TcpStream) -> Self {
+        set_up(&stream);
         let tcp = Tcp::new(stream);
         let shared = Shared { outlet: Arc::downgrade(tcp.outlet()), stage: Mutex::default() };
         Self { tcp, shared: Arc::new(shared) }

@@ -146,11 +146,11 @@ async fn serve_by_hyper(listener: TcpListener, service: Service, foreign: Foreig
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("a listener that listens");
-        stream.set_nodelay(true).expect("a connection");
-        // Who takes nothing is not noticed before the kernel is full.
-        SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).expect("a connection");
         match foreign {
             Foreign::Hyper => {
+                stream.set_nodelay(true).expect("a connection");
+                // Who takes nothing is not noticed before the kernel is full.
+                SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER).expect("a connection");
                 let (read, write) = stream.into_split();
                 connections.spawn(serve_one(tokio::io::join(read, write), service.clone(), None));
             }

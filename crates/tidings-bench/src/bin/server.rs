@@ -45,9 +45,12 @@ struct Options {
     /// Connections that are taken in a second.
     #[arg(long, value_name = "N")]
     accepts: Option<u32>,
-    /// Serve by axum, which hands no connection over.
+    /// Serve by axum.
     #[arg(long)]
     axum: bool,
+    /// Serve by axum, and let it write all there is to write.
+    #[arg(long, conflicts_with = "axum")]
+    through_axum: bool,
     /// Threads; with one, which is then the only one of the process, nothing is shared between threads.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -118,12 +121,18 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("listening on http://{}/realtime/", listener.local_addr()?);
     let (stop, patience) = (tidings::shutdown_signal()?, Duration::from_secs(options.patience));
-    if options.axum {
+    if options.axum || options.through_axum {
         let drained = async move {
             stop.await;
             hub.drain(patience).await;
         };
         let app = axum::Router::new().fallback_service(service);
+        if options.axum {
+            let listener = tidings::http::axum::Listener::from(listener);
+            let app = app.into_make_service_with_connect_info::<tidings::http::axum::Connection>();
+            axum::serve(listener, app).with_graceful_shutdown(drained).await?;
+            return Ok(());
+        }
         // Else the kernel may hold an event back until the one before has been acknowledged.
         let listener = listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {

@@ -9,22 +9,14 @@ use tidings_core::Address;
 /// before a gate sees it, the [service](crate::Service) has put that of the client in its place, which differs behind
 /// [`Proxies`].
 ///
-/// A server of another kind puts it there itself, or its requests come from nowhere and no limit of one address holds. In
-/// axum, with `into_make_service_with_connect_info::<SocketAddr>()`:
+/// axum's has it where it listens on an `axum::Listener` of this crate. A server of another kind puts it there itself, or its requests
+/// come from nowhere and no limit of one address holds:
 ///
 /// ```
 /// # use tidings_http::Peer;
-/// # use http::Request;
-/// # struct ConnectInfo<T>(T);
-/// # type SocketAddr = std::net::SocketAddr;
-/// /// A layer for `axum::middleware::map_request`.
-/// async fn with_peer<B>(mut request: Request<B>) -> Request<B> {
-///     if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-///         let peer = Peer::at(address.ip());
-///         request.extensions_mut().insert(peer);
-///     }
-///     request
-/// }
+/// # fn call<B>(mut request: http::Request<B>, address: std::net::SocketAddr) {
+/// request.extensions_mut().insert(Peer::at(address.ip()));
+/// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(Option<IpAddr>);

@@ -28,7 +28,7 @@
 //! | `long-poll` | long-polling | yes |
 //! | `js` | the client for browsers, at `…/tidings.js` | no |
 //! | `jwt` | a gate that takes JSON Web Tokens | no |
-//! | `axum` | mounting the service in axum and any tower stack | no |
+//! | `axum` | mounting the service in axum and any tower stack; a listener for axum whose connections the hub can write to: `axum::Listener` | no |
 //! | `metrics` | what a server counts, for the `metrics` crate and so for Prometheus and others: `metrics::record` | no |
 //! | `nats` | a broker for several nodes, on NATS JetStream: `nats::NatsBroker` | no |
 //! | `redis` | a broker for several nodes, on Redis: `redis::RedisBroker` | no |
@@ -71,6 +71,9 @@ pub mod metrics;
 
 #[doc(inline)]
 pub use tidings_core::*;
+#[cfg(feature = "axum")]
+#[doc(inline)]
+pub use tidings_http::axum;
 #[doc(inline)]
 pub use tidings_http::{
     Asset, Listener, Origins, Peer, Proxies, Serve, Service, Traffic, bind_unix, serve, shutdown_signal,
@@ -96,7 +99,8 @@ pub use tidings_ws as websocket;
 /// browsers.
 ///
 /// Serve it with [`serve`], or with the feature `axum` mount it: `Router::nest_service("/realtime", service(hub))`. There the
-/// application sets `TCP_NODELAY` and drains: see [operations](crate::manual::operations).
+/// application drains, and gives axum a listener whose connections the hub can write to: see
+/// [operations](crate::manual::operations).
 pub fn service(hub: Hub) -> Service {
     let service =
         Service::new(hub).endpoint(tidings_http::Upstream::new()).endpoint(tidings_http::Tickets::new());

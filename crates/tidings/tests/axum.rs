@@ -16,8 +16,8 @@ use std::{
 };
 use tidings::{
     Denied, Event, Gate, Hub, Identity, Limits, Peer,
+    axum::{Connection, Listener},
     gate::{self, Decision, RequestHead},
-    http::axum::{Connection, Listener},
 };
 use tidings_testkit::{Client, Kind, request, within};
 use tokio::{

@@ -15,12 +15,15 @@ use axum::{
     extract::State,
     http::StatusCode,
     routing::{get, post},
-    serve::ListenerExt,
 };
 use clap::Parser;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::{net::SocketAddr, time::Duration};
-use tidings::{Event, Hub, Service, gate};
+use tidings::{
+    Event, Hub, Service,
+    axum::{Connection, Listener},
+    gate,
+};
 use tokio::net::TcpListener;
 
 /// An axum application that tells its clients about orders.
@@ -55,13 +58,9 @@ async fn main() -> anyhow::Result<()> {
         // Open streams would keep the server waiting: each is told to come back later.
         hub.drain(Duration::from_secs(10)).await;
     };
-    // Else the kernel may hold an event back until the one before has been acknowledged.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            eprintln!("a connection with delays: {error}");
-        }
-    });
-    axum::serve(listener, app).with_graceful_shutdown(drained).await?;
+    // The hub writes to these connections itself, and gates and limits know where clients are.
+    let app = app.into_make_service_with_connect_info::<Connection>();
+    axum::serve(Listener::from(listener), app).with_graceful_shutdown(drained).await?;
     Ok(())
 }
 

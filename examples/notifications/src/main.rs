@@ -12,13 +12,15 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::Html,
     routing::{get, post},
-    serve::ListenerExt,
 };
 use clap::Parser;
 use inbox::{INBOXES, OwnInbox};
 use sign_in::Cookies;
 use std::{net::SocketAddr, time::Duration};
-use tidings::{Hub, Rooms};
+use tidings::{
+    Hub, Rooms,
+    axum::{Connection, Listener},
+};
 use tokio::net::TcpListener;
 
 /// Notifications for signed-in users, on all of their devices.
@@ -62,12 +64,8 @@ async fn main() -> anyhow::Result<()> {
         // Open streams would keep the server waiting: each is told to come back later.
         hub.drain(Duration::from_secs(10)).await;
     };
-    // Else the kernel may hold an event back until the one before has been acknowledged.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            eprintln!("a connection with delays: {error}");
-        }
-    });
-    axum::serve(listener, app).with_graceful_shutdown(drained).await?;
+    // The hub writes to these connections itself, and limits know where clients are.
+    let app = app.into_make_service_with_connect_info::<Connection>();
+    axum::serve(Listener::from(listener), app).with_graceful_shutdown(drained).await?;
     Ok(())
 }

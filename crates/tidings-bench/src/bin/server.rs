@@ -128,8 +128,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         };
         let app = axum::Router::new().fallback_service(service);
         if options.axum {
-            let listener = tidings::http::axum::Listener::from(listener);
-            let app = app.into_make_service_with_connect_info::<tidings::http::axum::Connection>();
+            let listener = tidings::axum::Listener::from(listener);
+            let app = app.into_make_service_with_connect_info::<tidings::axum::Connection>();
             axum::serve(listener, app).with_graceful_shutdown(drained).await?;
             return Ok(());
         }

@@ -13,6 +13,9 @@ mod asked;
 mod asset;
 #[cfg(feature = "axum")]
 pub mod axum;
+#[cfg(all(feature = "tower", not(feature = "axum")))]
+#[path = "no_axum.rs"]
+mod axum;
 mod body;
 mod buffer;
 mod bypass;

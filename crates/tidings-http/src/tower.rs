@@ -1,6 +1,6 @@
 //! Mounting the service in axum and other tower stacks.
 
-use crate::{Body, BoxError, Service};
+use crate::{Body, BoxError, Service, axum::introduce};
 use http::Response;
 use std::{
     convert::Infallible,
@@ -23,12 +23,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(
-        &mut self,
-        #[allow(unused_mut, reason = "without axum")] mut request: http::Request<B>,
-    ) -> Self::Future {
-        #[cfg(feature = "axum")]
-        crate::axum::introduce(request.extensions_mut());
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        introduce(request.extensions_mut());
         hyper::service::Service::call(self, request)
     }
 }

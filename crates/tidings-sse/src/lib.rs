@@ -3,6 +3,7 @@
 //! [`EventStream`] is the endpoint `GET …/sse`. [`encode`] writes event streams, [`parse`] reads them a piece at a
 //! time.
 
+mod body;
 mod drive;
 pub mod encode;
 pub mod parse;

@@ -7,7 +7,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use std::{
     future::ready,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -38,8 +38,8 @@ fn app(hub: &Hub) -> Router {
 
 /// With connections that the hub can write to.
 async fn serve(app: Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener");
     let app = app.into_make_service_with_connect_info::<Connection>();
     (address, tokio::spawn(axum::serve(Listener::from(listener), app).into_future()))
 }
@@ -47,10 +47,10 @@ async fn serve(app: Router) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
 async fn talk_over_every_transport(hub: &Hub, address: SocketAddr) {
     let mut clients = Vec::new();
     for kind in Kind::ALL {
-        clients.push(Client::connect(kind, address, "r", "now").await.unwrap());
+        clients.push(Client::connect(kind, address, "r", "now").await.expect("let in"));
     }
     for number in 1..100 {
-        hub.publish("r", Event::json("n", &number).unwrap()).await.unwrap();
+        say(hub, "r", number).await;
         for client in &mut clients {
             assert_eq!(client.number().await, number);
         }
@@ -80,19 +80,23 @@ async fn until(stream: &mut TcpStream, what: &str) -> String {
     let mut came = Vec::new();
     let reading = async {
         while !came.ends_with(what.as_bytes()) {
-            came.push(stream.read_u8().await.unwrap());
+            came.push(stream.read_u8().await.expect("a connection"));
         }
     };
     within(Duration::from_secs(10), what, reading).await;
-    String::from_utf8(came).unwrap()
+    String::from_utf8(came).expect("text")
 }
 
 async fn ask(stream: &mut TcpStream, path: &str) {
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+        .await
+        .expect("a connection");
 }
 
 async fn say(hub: &Hub, room: &str, number: u64) {
-    hub.publish(room, Event::json("n", &number).unwrap()).await.unwrap();
+    let event = Event::json("n", &number).expect("a number is JSON");
+    hub.publish(room, event).await.expect("the broker takes it");
 }
 
 /// A layer that looks at the bodies of answers, or changes them.
@@ -187,7 +191,7 @@ struct FromHere;
 
 impl Gate for FromHere {
     fn connect<'a>(&'a self, head: &'a RequestHead) -> Decision<'a, Identity> {
-        let here = Peer::of(head) == Some(Peer::at("127.0.0.1".parse().unwrap()));
+        let here = Peer::of(head) == Some(Peer::at(Ipv4Addr::LOCALHOST.into()));
         let denied = || Err(Denied::forbidden("not from here"));
         Box::pin(ready(if here { Ok(Identity::anonymous()) } else { denied() }))
     }

@@ -3,9 +3,9 @@
 use crate::{Bypass, Lane, Peer, serve::after_failure};
 use axum::{
     extract::{ConnectInfo, connect_info::Connected},
-    serve::IncomingStream,
+    serve::{IncomingStream, TapIo},
 };
-use http::Extensions;
+use http::{Extensions, Request};
 use std::{io, net::SocketAddr};
 use tokio::net::TcpListener;
 
@@ -24,8 +24,14 @@ use tokio::net::TcpListener;
 /// # }
 /// ```
 ///
-/// What middleware does to the bodies of event streams is heeded: where one is changed on its way, it goes through the server. One
-/// that only looks at bodies, or ends those in which nothing happens, sees of an event stream what it begins with.
+/// Middleware sees of an event stream what it begins with, and its end. Where it changes that, as one that compresses does, the stream
+/// goes through the server; middleware that would change no more than some of the events, that looks at them, or ends bodies in
+/// which nothing happens, has to be given a service that keeps to the server:
+/// [`Service::through_server`](crate::Service::through_server). Where it adds something of its own to a stream that is written past it,
+/// the connection ends.
+///
+/// Of the bounds that [`Serve`](crate::Serve) has on connections none holds here: how many there are, and how long a head may take, is
+/// axum's to say.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
@@ -64,6 +70,23 @@ impl Connected<IncomingStream<'_, Listener>> for Connection {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
         Self { address: *stream.remote_addr(), bypass: stream.io().bypass() }
     }
+}
+
+impl<F: FnMut(&mut Lane) + Send + 'static> Connected<IncomingStream<'_, TapIo<Listener, F>>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, TapIo<Listener, F>>) -> Self {
+        Self { address: *stream.remote_addr(), bypass: stream.io().bypass() }
+    }
+}
+
+/// Tells handlers and layers that know axum's own listener alone where a request comes from, so that they can extract
+/// `ConnectInfo<SocketAddr>`: `app.layer(axum::middleware::map_request(with_address))`, as the last layer, for that is the first to
+/// see a request.
+pub async fn with_address<B>(mut request: Request<B>) -> Request<B> {
+    if let Some(ConnectInfo(connection)) = request.extensions().get::<ConnectInfo<Connection>>() {
+        let address = ConnectInfo(connection.address);
+        request.extensions_mut().insert(address);
+    }
+    request
 }
 
 impl Connection {

@@ -24,27 +24,43 @@ use tokio::{
 pub struct Lane {
     tcp: Tcp,
     shared: Arc<Shared>,
+    handed_over: bool,
 }
 
 /// The right to write the body of an answer past the server. It is good for requests of HTTP/1.1, each in its turn.
 #[derive(Clone)]
 pub struct Bypass(Arc<Shared>);
 
+/// A way past the server for the body of one answer. While it is open nobody else may write: a server that does loses the connection.
+/// Dropped, it is the server's turn again.
+#[derive(Debug)]
+pub struct Way {
+    shared: Arc<Shared>,
+    turn: u64,
+}
+
 struct Shared {
     /// Not kept: whoever keeps the right is not to keep the connection.
     outlet: Weak<TcpOutlet>,
-    stage: Mutex<Stage>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    stage: Stage,
+    /// Whose turn it is: that of the last who has asked.
+    turn: u64,
 }
 
 #[derive(Default)]
 enum Stage {
-    /// Nobody has asked for it.
+    /// The server writes.
     #[default]
     Shut,
     /// It opens when all that the server had to write has gone out, and ends like this.
     Waits { ending: Bytes, written: Vec<u8>, waker: Option<Waker> },
-    /// All has gone out, and ended so or not.
-    Known { open: bool },
+    /// Somebody writes past the server.
+    Open,
 }
 
 impl Lane {
@@ -53,8 +69,8 @@ impl Lane {
     pub fn new(stream: TcpStream) -> Self {
         set_up(&stream);
         let tcp = Tcp::new(stream);
-        let shared = Shared { outlet: Arc::downgrade(tcp.outlet()), stage: Mutex::default() };
-        Self { tcp, shared: Arc::new(shared) }
+        let shared = Shared { outlet: Arc::downgrade(tcp.outlet()), state: Mutex::default() };
+        Self { tcp, shared: Arc::new(shared), handed_over: false }
     }
 
     /// The right to write past the server.
@@ -62,21 +78,49 @@ impl Lane {
         Bypass(Arc::clone(&self.shared))
     }
 
-    /// The connection, when the server has handed it over.
-    pub fn into_tcp(self) -> Tcp {
-        self.tcp
+    /// The stream, for its options and addresses.
+    pub fn stream(&self) -> &TcpStream {
+        self.tcp.stream()
     }
 
-    fn note<'a>(&self, written: &Poll<io::Result<usize>>, parts: impl Iterator<Item = &'a [u8]>) {
+    /// The connection, when the server has handed it over.
+    pub fn into_tcp(mut self) -> Tcp {
+        self.handed_over = true;
+        Tcp::shared(Arc::clone(self.tcp.outlet()))
+    }
+
+    /// Has the server write, if it is its turn.
+    fn write<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a [u8]>,
+        write: impl FnOnce(Pin<&mut Tcp>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if matches!(self.shared.state().stage, Stage::Open) {
+            // What it writes could come into the middle of what another has written in part.
+            tracing::warn!("a body was added to while it was written past the server: the connection ends");
+            self.tcp.abort();
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let written = write(Pin::new(&mut self.tcp));
         if let Poll::Ready(Ok(count)) = written {
-            self.shared.stage().note(*count, parts);
+            self.shared.state().stage.note(count, parts);
+        }
+        written
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // The server has done with it, and whoever writes past it does not know.
+        if !self.handed_over && Arc::strong_count(self.tcp.outlet()) > 1 {
+            self.tcp.abort();
         }
     }
 }
 
 impl Shared {
-    fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,7 +143,7 @@ impl Stage {
             return None;
         }
         let (open, waker) = (written[..] == ending[..], waker.take());
-        *self = Self::Known { open };
+        *self = if open { Self::Open } else { Self::Shut };
         waker
     }
 }
@@ -111,23 +155,44 @@ impl Bypass {
         head.extensions.get().filter(|_| head.version == Version::HTTP_11)
     }
 
-    /// Asks for it, before the request is answered. It opens when the server has written the head of the answer and what the body has
-    /// had for it so far, and if that ends with `chunk` in the framing of chunks (RFC 9112 §7.1): then the body comes to the
+    /// Asks for a way, before the request is answered. It opens when the server has written the head of the answer and what the body
+    /// has had for it so far, and if that ends with `chunk` in the framing of chunks (RFC 9112 §7.1): then the body comes to the
     /// connection as it is. Whoever changes bodies on the way, to compress them for example, changes the chunk too if it
     /// is no chunk like others.
-    pub fn ask(&self, chunk: &[u8]) {
+    ///
+    /// Of several who ask for the same answer, the last may get it.
+    pub fn ask(&self, chunk: &[u8]) -> Way {
         let mut ending = format!("{:X}\r\n", chunk.len()).into_bytes();
         ending.extend_from_slice(chunk);
         ending.extend_from_slice(b"\r\n");
-        *self.0.stage() = Stage::Waits { ending: ending.into(), written: Vec::new(), waker: None };
+        let wait = Stage::Waits { ending: ending.into(), written: Vec::new(), waker: None };
+        let mut state = self.0.state();
+        let mut turn = 0; // nobody's
+        let mut other = None;
+        if !matches!(state.stage, Stage::Open) {
+            state.turn += 1;
+            turn = state.turn;
+            if let Stage::Waits { waker, .. } = std::mem::replace(&mut state.stage, wait) {
+                other = waker;
+            }
+        }
+        drop(state);
+        other.into_iter().for_each(Waker::wake);
+        Way { shared: Arc::clone(&self.0), turn }
     }
+}
 
-    /// Whether it is open, when that is known. From then on the server writes nothing before the body has something for it, or has
-    /// ended: the end of the body, in its framing, is the server's.
+impl Way {
+    /// Whether it is open, when that is known. From then on the server writes nothing before the body has something for it, which it
+    /// must not, or this is dropped: the end of the body, in its framing, is the server's.
     pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        match &mut *self.0.stage() {
+        let mut state = self.shared.state();
+        if state.turn != self.turn {
+            return Poll::Ready(false);
+        }
+        match &mut state.stage {
             Stage::Shut => Poll::Ready(false),
-            Stage::Known { open } => Poll::Ready(*open),
+            Stage::Open => Poll::Ready(true),
             Stage::Waits { waker, .. } => {
                 *waker = Some(cx.waker().clone());
                 Poll::Pending
@@ -135,9 +200,18 @@ impl Bypass {
         }
     }
 
-    /// The connection, to write to while the bypass is open; none if it has gone. Not to be read from.
+    /// The connection, to write to while the way is open; none if it has gone. Not to be read from.
     pub fn tcp(&self) -> Option<Tcp> {
-        self.0.outlet.upgrade().map(Tcp::shared)
+        self.shared.outlet.upgrade().map(Tcp::shared)
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        if state.turn == self.turn {
+            state.stage = Stage::Shut;
+        }
     }
 }
 
@@ -165,9 +239,7 @@ impl AsyncRead for Lane {
 
 impl AsyncWrite for Lane {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
-        self.note(&written, std::iter::once(buf));
-        written
+        self.write(std::iter::once(buf), |tcp| tcp.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -175,9 +247,7 @@ impl AsyncWrite for Lane {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
-        self.note(&written, bufs.iter().map(|buf| &**buf));
-        written
+        self.write(bufs.iter().map(|buf| &**buf), |tcp| tcp.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -187,7 +257,7 @@ impl AsyncWrite for Lane {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.tcp).poll_flush(cx);
         // hyper flushes only what it has written in full.
-        let waker = flushed.is_ready().then(|| self.shared.stage().flushed()).flatten();
+        let waker = flushed.is_ready().then(|| self.shared.state().stage.flushed()).flatten();
         waker.into_iter().for_each(Waker::wake);
         flushed
     }

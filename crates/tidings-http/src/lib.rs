@@ -13,7 +13,7 @@ mod asked;
 mod asset;
 #[cfg(feature = "axum")]
 pub mod axum;
-#[cfg(all(feature = "tower", not(feature = "axum")))]
+#[cfg(not(feature = "axum"))]
 #[path = "no_axum.rs"]
 mod axum;
 mod body;
@@ -42,7 +42,7 @@ pub use asked::Asked;
 pub use asset::Asset;
 pub use body::{Body, BoxError, RequestBody};
 pub use buffer::lend_buffer;
-pub use bypass::{Bypass, Lane};
+pub use bypass::{Bypass, Lane, Way};
 pub use endpoint::{Answering, Endpoint, Request};
 pub use listen::{Listener, bind_unix};
 pub use origin::{OriginError, Origins};

@@ -20,7 +20,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::Poll,
@@ -370,7 +370,11 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 /// A connection that failed before it was accepted is no reason to wait; no descriptors left is.
 pub(crate) async fn after_failure(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    static LINES: LazyLock<Buckets> = LazyLock::new(|| Buckets::new(Rate::per_second(1)));
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        if LINES.take(()).is_ok() {
+            tracing::warn!("no connection can be taken: {error}");
+        }
         sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -1,8 +1,8 @@
 //! The service: from a request to the endpoint that answers it.
 
 use crate::{
-    Asset, Body, BoxError, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody, Traffic,
-    refusal::Uncounted, traffic::Counts,
+    Asset, Body, BoxError, Bypass, Endpoint, Origins, Peer, Proxies, Refusal, Request, RequestBody, Traffic,
+    axum::introduce, refusal::Uncounted, traffic::Counts,
 };
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
@@ -35,6 +35,8 @@ struct Shared {
     pages: HashMap<String, Asset>,
     /// Where a balancer asks whether to send clients here.
     ready: Option<String>,
+    /// Nothing is written past the server.
+    through: bool,
     /// Lines of the log: whoever comes from many addresses could write one for each.
     lines: Arc<Buckets>,
     counts: Arc<Counts>,
@@ -54,6 +56,7 @@ impl Service {
             endpoints: Vec::new(),
             pages: HashMap::new(),
             ready: None,
+            through: false,
             lines: Arc::new(Buckets::new(Rate::per_second(1))),
             counts: Arc::default(),
         };
@@ -100,6 +103,13 @@ impl Service {
         self.with(|shared| shared.ready = Some(path.to_owned()))
     }
 
+    /// Has the bodies of answers go through the server that the service is mounted in, though it would let them be written past it
+    /// (see [`Bypass`]): for middleware that wants to see, or changes, what is in event streams.
+    #[must_use]
+    pub fn through_server(self) -> Self {
+        self.with(|shared| shared.through = true)
+    }
+
     /// The hub.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
@@ -135,7 +145,11 @@ impl Service {
         self.route(head, RequestBody::new(body)).await
     }
 
-    async fn route(&self, head: Parts, body: RequestBody) -> Response<Body> {
+    async fn route(&self, mut head: Parts, body: RequestBody) -> Response<Body> {
+        introduce(&mut head.extensions);
+        if self.shared.through {
+            head.extensions.remove::<Bypass>();
+        }
         let version = head.version;
         let span = tracing::debug_span!(
             "request",

@@ -1,8 +1,8 @@
 //! A TCP connection that its owner lends.
 
-use crate::door::Permit;
+use crate::{door::Permit, lend_buffer};
 use bytes::Bytes;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, send, shutdown};
 use std::{
     io::{self, ErrorKind::WouldBlock},
     os::fd::AsRawFd,
@@ -99,27 +99,43 @@ impl Outlet for TcpOutlet {
     }
 }
 
-impl AsyncRead for Tcp {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let into = buf.initialize_unfilled();
+impl Tcp {
+    /// Reads what is there, into what is initialized.
+    fn poll_into(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let (mut count, whole) = (None, into.len());
         loop {
             ready!(self.stream().poll_read_ready(cx))?;
             let read = self.stream().try_io(Interest::READABLE, || {
-                let read = rustix::net::recv(&self.0.stream, &mut *into, rustix::net::RecvFlags::DONTWAIT)?.0;
+                let read = rustix::net::recv(&self.0.stream, &mut *into, RecvFlags::DONTWAIT)?.0;
                 count = Some(read);
                 // Who gets less than there was place for has everything: to say so saves a call that would say so too.
                 if (1..whole).contains(&read) { Err(WouldBlock.into()) } else { Ok(()) }
             });
             match (read, count) {
-                (_, Some(count)) => {
-                    buf.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
+                (_, Some(count)) => return Poll::Ready(Ok(count)),
                 (Err(error), None) if error.kind() == WouldBlock => {}
-                (read, None) => return Poll::Ready(read),
+                (read, None) => return Poll::Ready(read.map(|()| 0)),
             }
         }
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // hyper asks with a buffer that has nothing in it yet, mostly for nothing: what is read is copied, rather than that all of
+        // it is zeroed each time.
+        if buf.initialized().len() < buf.capacity() {
+            ready!(self.stream().poll_read_ready(cx))?;
+            return lend_buffer(|lent| {
+                let most = lent.len().min(buf.remaining());
+                let count = ready!(self.poll_into(cx, &mut lent[..most]))?;
+                buf.put_slice(&lent[..count]);
+                Poll::Ready(Ok(()))
+            });
+        }
+        let count = ready!(self.poll_into(cx, buf.initialize_unfilled()))?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 

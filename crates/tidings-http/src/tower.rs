@@ -1,6 +1,6 @@
 //! Mounting the service in axum and other tower stacks.
 
-use crate::{Body, BoxError, Service, axum::introduce};
+use crate::{Body, BoxError, Service};
 use http::Response;
 use std::{
     convert::Infallible,
@@ -23,8 +23,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        introduce(request.extensions_mut());
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         hyper::service::Service::call(self, request)
     }
 }

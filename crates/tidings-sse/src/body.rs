@@ -6,6 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http_body::Frame;
+use std::time::Duration;
 use std::{
     convert::Infallible,
     future::poll_fn,
@@ -14,7 +15,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tidings_core::{Alarm, Batch, Hub, Session, Step, Tray, Wheel};
-use tidings_http::{Bypass, Progress};
+use tidings_http::{Bypass, Progress, Way};
 use tokio::task::AbortHandle;
 
 /// The body: asked by a server whenever that has place for more. One whose client takes nothing does not ask, and so cannot
@@ -23,8 +24,8 @@ use tokio::task::AbortHandle;
 pub(crate) struct Stream {
     shared: Arc<Mutex<Shared>>,
     guard: AbortHandle,
-    /// There until it is known whether it is open.
-    bypass: Option<Bypass>,
+    /// There until it is known that it is shut, or for as long as it is used.
+    way: Option<Way>,
     /// What goes past the server.
     beside: Option<Box<Connection>>,
 }
@@ -49,30 +50,40 @@ impl Stream {
         opening: Bytes,
         (progress, bypass): (Option<Progress>, Option<Bypass>),
     ) -> Self {
-        bypass.iter().for_each(|bypass| bypass.ask(&opening));
-        let pull = Some(Pull::new(session, hub, life, opening, bypass.is_some()));
+        let way = bypass.map(|bypass| bypass.ask(&opening));
+        let pull = Some(Pull::new(session, hub, life, opening, way.is_some()));
         let idle = hub.wheel().ticks(hub.limits().idle);
         let shared = Arc::new(Mutex::new(Shared { pull, handed: None, idle, progress }));
         let guard = tokio::spawn(guard(Arc::clone(&shared), hub.wheel().alarm())).abort_handle();
-        Self { shared, guard, bypass, beside: None }
+        Self { shared, guard, way, beside: None }
     }
 
     /// Goes past the server from here on, if it can.
-    fn poll_bypass(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(bypass) = &self.bypass else { return Poll::Ready(()) };
+    fn poll_way(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(way) = &self.way else { return Poll::Ready(()) };
         let mut shared = lock(&self.shared);
-        // What it begins with is the server's to write.
-        if shared.pull.as_ref().is_some_and(|pull| pull.opening.is_some()) {
+        // What it begins with is the server's to write; and it may have been given up.
+        let Some(pull) = shared.pull.as_mut().filter(|pull| pull.opening.is_none()) else {
             return Poll::Ready(());
-        }
-        if ready!(bypass.poll_open(cx))
-            && let Some(tcp) = bypass.tcp()
+        };
+        let open = match way.poll_open(cx) {
+            Poll::Ready(open) => open,
+            Poll::Pending => {
+                // Whoever asks for the body may want more of it before anything is written.
+                let due = pull.quiet + pull.wheel.ticks(PATIENCE);
+                ready!(pull.alarm.poll(cx, due));
+                false
+            }
+        };
+        if open
+            && let Some(tcp) = way.tcp()
             && let Some(Pull { session, alarm, life, .. }) = shared.pull.take()
         {
             self.guard.abort();
             self.beside = Some(Box::new(Connection::beside(tcp, session, alarm, life)));
+        } else {
+            self.way = None;
         }
-        self.bypass = None;
         Poll::Ready(())
     }
 }
@@ -232,10 +243,20 @@ impl http_body::Body for Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        ready!(this.poll_bypass(cx));
+        if this.beside.is_none() {
+            ready!(this.poll_way(cx));
+        }
         match &mut this.beside {
-            Some(connection) => connection.poll_end(cx).map(|()| None),
+            Some(connection) => {
+                ready!(connection.poll_end(cx));
+                // What is to be written yet is the server's.
+                this.way = None;
+                Poll::Ready(None)
+            }
             None => lock(&this.shared).poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 }
+
+/// How long the server may take to write what the stream begins with before the rest goes the same way.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -28,10 +28,11 @@
 //! | `long-poll` | long-polling | yes |
 //! | `js` | the client for browsers, at `…/tidings.js` | no |
 //! | `jwt` | a gate that takes JSON Web Tokens | no |
-//! | `axum` | mounting the service in axum and any tower stack; a listener for axum whose connections the hub can write to: `axum::Listener` | no |
+//! | `axum` | mounting the service in axum, and a listener whose connections the hub can write to: `axum::Listener` | no |
 //! | `metrics` | what a server counts, for the `metrics` crate and so for Prometheus and others: `metrics::record` | no |
 //! | `nats` | a broker for several nodes, on NATS JetStream: `nats::NatsBroker` | no |
 //! | `redis` | a broker for several nodes, on Redis: `redis::RedisBroker` | no |
+//! | `tower` | mounting the service in other tower stacks | no |
 //!
 //! # Words
 //!

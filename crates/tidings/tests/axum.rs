@@ -3,26 +3,30 @@
 
 use axum::{Router, body::Body, extract::ConnectInfo, http::Response, middleware, routing::get};
 use bytes::Bytes;
+use futures_util::Stream as _;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use std::{
-    future::ready,
+    future::{Future, ready},
     net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 use tidings::{
     Denied, Event, Gate, Hub, Identity, Limits, Peer,
-    axum::{Connection, Listener},
+    axum::{Connection, Listener, with_address},
     gate::{self, Decision, RequestHead},
 };
 use tidings_testkit::{Client, Kind, request, within};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinHandle,
 };
 
@@ -76,7 +80,7 @@ async fn every_transport_works_below_a_prefix_of_an_axum_router() {
 }
 
 /// What came on a connection, up to and with `what`.
-async fn until(stream: &mut TcpStream, what: &str) -> String {
+async fn until(stream: &mut (impl AsyncRead + Unpin), what: &str) -> String {
     let mut came = Vec::new();
     let reading = async {
         while !came.ends_with(what.as_bytes()) {
@@ -87,7 +91,7 @@ async fn until(stream: &mut TcpStream, what: &str) -> String {
     String::from_utf8(came).expect("text")
 }
 
-async fn ask(stream: &mut TcpStream, path: &str) {
+async fn ask(stream: &mut (impl AsyncWrite + Unpin), path: &str) {
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
         .await
@@ -143,20 +147,131 @@ async fn an_event_stream_goes_past_an_axum_server_and_the_next_answer_follows() 
     server.abort();
 }
 
+/// A layer that changes what a stream begins with is noticed; for one that does not, the service keeps to the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_changed_on_the_way_go_through_an_axum_server() {
     let hub = Hub::builder().gate(gate::open()).build();
-    let loud = with_bodies(app(&hub), |data| Bytes::from(data.to_ascii_uppercase()));
-    let (address, server) = serve(loud).await;
+    let loud = |data: Bytes| Bytes::from(data.to_ascii_uppercase());
+    let loud_events = move |data: Bytes| if data.starts_with(b":") { data } else { loud(data) };
+    let keeping = Router::new().nest_service("/realtime", tidings::service(hub.clone()).through_server());
+    for (app, begins) in
+        [(with_bodies(app(&hub), loud), "RETRY: "), (with_bodies(keeping, loud_events), "retry: ")]
+    {
+        let (address, server) = serve(app).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ask(&mut stream, "/realtime/sse?room=r").await;
+        until(&mut stream, begins).await;
+        for number in 0..10 {
+            hub.publish("r", Event::json("loud", &format!("is {number}")).unwrap()).await.unwrap();
+            until(&mut stream, &format!("DATA: \"IS {number}\"\n\n\r\n")).await;
+        }
+        drop(stream);
+        within(Duration::from_secs(1), "it is gone", hub.vacant()).await;
+        server.abort();
+    }
+}
+
+/// What a layer adds could come into the middle of what the hub has written in part: rather the connection ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_whose_body_is_added_to_while_it_is_written_past_an_axum_server() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let more = Arc::new(Notify::new());
+    let added = Arc::clone(&more);
+    let app = app(&hub).layer(middleware::map_response(move |response: Response<Body>| {
+        let (mut notified, mut done) = (Box::pin(Arc::clone(&added).notified_owned()), false);
+        async move {
+            response.map(|body| {
+                let mut body = body.into_data_stream();
+                Body::from_stream(futures_util::stream::poll_fn(move |cx| {
+                    if !done && notified.as_mut().poll(cx).is_ready() {
+                        done = true;
+                        return Poll::Ready(Some(Ok(Bytes::from_static(b": mine\n\n"))));
+                    }
+                    Pin::new(&mut body).poll_next(cx)
+                }))
+            })
+        }
+    }));
+    let (address, server) = serve(app).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     ask(&mut stream, "/realtime/sse?room=r").await;
-    until(&mut stream, "RETRY: ").await;
-    for number in 0..10 {
-        hub.publish("r", Event::json("loud", &format!("is {number}")).unwrap()).await.unwrap();
-        until(&mut stream, &format!("DATA: \"IS {number}\"\n\n\r\n")).await;
-    }
-    drop(stream);
+    until(&mut stream, "retry: ").await;
+    say(&hub, "r", 1).await;
+    until(&mut stream, "data: 1\n\n\r\n").await;
+    more.notify_waiters();
+    let mut rest = String::new();
+    let reading = async { stream.read_to_string(&mut rest).await.ok() };
+    within(Duration::from_secs(10), "the connection ends", reading).await;
+    assert_eq!(rest, "");
     within(Duration::from_secs(1), "it is gone", hub.vacant()).await;
+    server.abort();
+}
+
+/// Only the body's end and the head of the next answer tell where an answer ends; whatever was asked for in between waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_behind_an_event_stream_is_answered_when_that_has_ended() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let (address, server) = serve(app(&hub)).await;
+    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+    ask(&mut stream, "/realtime/sse?room=r").await;
+    ask(&mut stream, "/hello").await;
+    until(&mut stream, "retry: ").await;
+    let much = "x".repeat(30_000);
+    for _ in 0..100 {
+        // More than the connection takes at once, so that messages are cut.
+        hub.publish("r", Event::json("much", &much).unwrap()).await.unwrap();
+    }
+    hub.publish("r", Event::json("n", "bye").unwrap().last()).await.unwrap();
+    let came = until(&mut stream, "hello 127.0.0.1").await;
+    assert_eq!(came.matches(&format!("data: \"{much}\"\n\n\r\n")).count(), 100);
+    let end = came.find("\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n").expect("an end, and the next answer");
+    assert!(end > came.rfind("bye").unwrap());
+    server.abort();
+}
+
+/// To a client that knows no chunks none are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_stream_of_http_1_0_goes_through_an_axum_server() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let (address, server) = serve(app(&hub)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /realtime/sse?room=r HTTP/1.0\r\n\r\n").await.unwrap();
+    until(&mut stream, "retry: ").await;
+    for number in 0..3 {
+        say(&hub, "r", number).await;
+        let came = until(&mut stream, &format!("data: {number}\n\n")).await;
+        assert!(!came.contains('\r'), "{came:?}");
+    }
+    server.abort();
+}
+
+/// A handler that asks the service itself, and reads what it answers before it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_reads_the_first_event_of_a_stream() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let service = tidings::service(hub.clone());
+    let first = async move |mut request: axum::extract::Request| {
+        *request.uri_mut() = "/realtime/sse?room=r".parse().unwrap();
+        let mut body = service.answer(request).await.into_body();
+        let mut text = String::new();
+        while !text.contains("data: 7\n") {
+            let frame = body.frame().await.unwrap().unwrap();
+            text.push_str(str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        text
+    };
+    let (address, server) = serve(Router::new().route("/first", get(first))).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask(&mut stream, "/first").await;
+    within(Duration::from_secs(10), "a session", async {
+        while hub.stats().members == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    say(&hub, "r", 7).await;
+    let came = until(&mut stream, "data: 7\n\n").await;
+    assert!(came.contains("content-length: "), "it is plain: {came}");
     server.abort();
 }
 
@@ -200,7 +315,10 @@ impl Gate for FromHere {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_knows_where_clients_of_an_axum_server_are() {
     let hub = Hub::builder().gate(FromHere).build();
-    let (address, server) = serve(app(&hub)).await;
+    let where_from = async |ConnectInfo(address): ConnectInfo<SocketAddr>| address.ip().to_string();
+    let app = app(&hub).route("/from", get(where_from)).layer(middleware::map_request(with_address));
+    let (address, server) = serve(app).await;
+    assert_eq!(request(address, "GET", "/from", &[], "").await.unwrap().body, "127.0.0.1");
     for kind in Kind::ALL {
         Client::connect(kind, address, "r", "now").await.unwrap();
     }

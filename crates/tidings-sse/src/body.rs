@@ -77,10 +77,11 @@ impl Stream {
         };
         if open
             && let Some(tcp) = way.tcp()
-            && let Some(Pull { session, alarm, life, .. }) = shared.pull.take()
+            && let Some(Pull { session, wheel, life, .. }) = shared.pull.take()
         {
             self.guard.abort();
-            self.beside = Some(Box::new(Connection::beside(tcp, session, alarm, life)));
+            // An alarm of its own: what was waited for here would wake it for nothing.
+            self.beside = Some(Box::new(Connection::beside(tcp, session, wheel.alarm(), life)));
         } else {
             self.way = None;
         }

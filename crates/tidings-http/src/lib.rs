@@ -1,7 +1,7 @@
 //! What the transports of Tidings share over hyper.
 //!
 //! A [`Service`] holds a hub and [`Endpoint`]s, one or more a transport, and answers HTTP requests: with hyper's
-//! own server loop, with [`serve`], or, with the feature `tower`, inside axum and any tower stack. What every
+//! own server loop, with [`serve`], or, with the feature `axum` or `tower`, inside axum or any tower stack. What every
 //! endpoint needs stands here once: the query of a subscription ([`Asked`]), the origin of a request
 //! ([`Origins`]), refusals ([`Refusal`]), and the upstream endpoint that event streams and long-polling share.
 //!

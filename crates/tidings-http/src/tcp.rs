@@ -125,7 +125,6 @@ impl AsyncRead for Tcp {
         // hyper asks with a buffer that has nothing in it yet, mostly for nothing: what is read is copied, rather than that all of
         // it is zeroed each time.
         if buf.initialized().len() < buf.capacity() {
-            ready!(self.stream().poll_read_ready(cx))?;
             return lend_buffer(|lent| {
                 let most = lent.len().min(buf.remaining());
                 let count = ready!(self.poll_into(cx, &mut lent[..most]))?;

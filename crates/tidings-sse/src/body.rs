@@ -6,13 +6,13 @@ use crate::{
 };
 use bytes::Bytes;
 use http_body::Frame;
-use std::time::Duration;
 use std::{
     convert::Infallible,
     future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tidings_core::{Alarm, Batch, Hub, Session, Step, Tray, Wheel};
 use tidings_http::{Bypass, Progress, Way};
@@ -48,7 +48,8 @@ impl Stream {
         hub: &Hub,
         life: &'static Life,
         opening: Bytes,
-        (progress, bypass): (Option<Progress>, Option<Bypass>),
+        progress: Option<Progress>,
+        bypass: Option<Bypass>,
     ) -> Self {
         let way = bypass.map(|bypass| bypass.ask(&opening));
         let pull = Some(Pull::new(session, hub, life, opening, way.is_some()));

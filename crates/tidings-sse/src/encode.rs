@@ -92,25 +92,17 @@ pub(crate) fn put_chunk(bytes: &[u8], out: &mut BytesMut) {
 
 /// What is in chunks, all of which are whole and our own; a single one is not copied.
 pub(crate) fn unchunk(chunks: &Bytes) -> Bytes {
-    let mut rest = chunks.clone();
-    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    let (mut rest, mut parts) = (chunks.clone(), Vec::new());
     while let Some(end) = rest.iter().position(|byte| *byte == b'\r') {
         let size = str::from_utf8(&rest[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
-        let size = size.expect("a size begins a chunk");
         rest.advance(end + 2);
-        let data = rest.split_to(size);
+        parts.push(rest.split_to(size.expect("a size begins a chunk")));
         rest.advance(2);
-        match (first.is_empty(), all.is_empty()) {
-            (true, _) => first = data,
-            (false, true) => {
-                all.reserve(chunks.len());
-                all.extend_from_slice(&first);
-                all.extend_from_slice(&data);
-            }
-            (false, false) => all.extend_from_slice(&data),
-        }
     }
-    if all.is_empty() { first } else { all.freeze() }
+    match &mut parts[..] {
+        [one] => std::mem::take(one),
+        parts => parts.concat().into(),
+    }
 }
 
 /// The byte forms of messages on an event stream: with the id of one room, or without, where the session writes

@@ -94,7 +94,8 @@ async fn open(hub: Hub, request: Request) -> Result<Response<Body>, Refusal> {
             &hub,
             life,
             opening().freeze(),
-            (progress, bypass),
+            progress,
+            bypass,
         ))));
     };
     takeover.by(move |tcp, _| {

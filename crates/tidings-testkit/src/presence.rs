@@ -41,6 +41,7 @@ impl Person {
         Self(tokio::spawn(async move {
             while let Some(pause) = told_to_come_back(client).await {
                 sleep(pause).await;
+                // One that is not let in again has gone, which the others are told.
                 let Ok(back) = enter().await else { return };
                 client = back;
             }

@@ -249,9 +249,10 @@ async fn an_event_stream_of_http_1_0_goes_through_an_axum_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_reads_the_first_event_of_a_stream() {
     let hub = Hub::builder().gate(gate::open()).build();
+    say(&hub, "r", 7).await;
     let service = tidings::service(hub.clone());
     let first = async move |mut request: axum::extract::Request| {
-        *request.uri_mut() = "/realtime/sse?room=r".parse().unwrap();
+        *request.uri_mut() = "/realtime/sse?room=r&from=start".parse().unwrap();
         let mut body = service.answer(request).await.into_body();
         let mut text = String::new();
         while !text.contains("data: 7\n") {
@@ -263,15 +264,28 @@ async fn a_handler_reads_the_first_event_of_a_stream() {
     let (address, server) = serve(Router::new().route("/first", get(first))).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     ask(&mut stream, "/first").await;
-    within(Duration::from_secs(10), "a session", async {
-        while hub.stats().members == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-    say(&hub, "r", 7).await;
     let came = until(&mut stream, "data: 7\n\n").await;
     assert!(came.contains("content-length: "), "it is plain: {came}");
+    server.abort();
+}
+
+/// Who asks for the connection to end gets the end of the answer, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_to_close_does_so_when_its_event_stream_has_ended() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let (address, server) = serve(app(&hub)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /realtime/sse?room=r HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    until(&mut stream, "retry: ").await;
+    say(&hub, "r", 1).await;
+    until(&mut stream, "data: 1\n\n\r\n").await;
+    hub.publish("r", Event::json("n", "bye").unwrap().last()).await.unwrap();
+    let mut rest = String::new();
+    within(Duration::from_secs(10), "the end", stream.read_to_string(&mut rest)).await.unwrap();
+    assert!(rest.contains("data: \"bye\"\n\n\r\n") && rest.ends_with("\r\n0\r\n\r\n"), "{rest:?}");
     server.abort();
 }
 

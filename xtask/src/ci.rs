@@ -37,7 +37,7 @@ fn perform(workspace: &Workspace, step: Step) -> Row {
             tidy::run(workspace, &flags::Tidy::default())
         }
         Step::Clippy => clippy(),
-        Step::Test => test::workspace(&[]),
+        Step::Test => test::all(workspace),
         Step::Js => js::run(workspace),
         Step::Loom => loom::run(),
         Step::Fuzz => fuzz::run(workspace, &flags::Fuzz::default()),

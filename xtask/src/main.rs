@@ -46,7 +46,7 @@ fn perform(task: &Task) -> Result<()> {
     match task {
         Task::Ci(flags) => ci::run(&workspace, flags),
         Task::Tidy(flags) => tidy::run(&workspace, flags),
-        Task::Test(flags) => test::run(flags),
+        Task::Test(flags) => test::run(&workspace, flags),
         Task::Js => js::run(&workspace),
         Task::Loom => loom::run(),
         Task::Fuzz(flags) => fuzz::run(&workspace, flags),

@@ -1,12 +1,15 @@
 //! `cargo xtask test`: all tests, with all features.
 
-use anyhow::Result;
+use std::{fs, thread};
+
+use anyhow::{Context, Result, ensure};
 
 use crate::flags::Test;
 use crate::run::cargo;
 use crate::setup::{self, Tool};
+use crate::workspace::Workspace;
 
-pub(crate) fn run(flags: &Test) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, flags: &Test) -> Result<()> {
     let mut args = flags.args.clone();
     // A `--` that comes first is meant for cargo, but the parser of our flags takes it.
     if std::env::args().nth(2).as_deref() == Some("--") {
@@ -20,21 +23,37 @@ pub(crate) fn run(flags: &Test) -> Result<()> {
     if names_a_package(&args) {
         return cargo(&["test", "--all-features"]).args(&args).run();
     }
+    if args.is_empty() {
+        return all(workspace);
+    }
+    servers()?;
     // With `--workspace`, cargo would pass over a `-p` in silence.
-    workspace(&args)
+    cargo(EVERYTHING).args(&args).run()
 }
 
-/// The tests of the whole workspace, some of which start servers of other makers.
-pub(crate) fn workspace(args: &[String]) -> Result<()> {
-    setup::ensure(Tool::Nats)?;
-    setup::ensure(Tool::Redis)?;
-    for proxy in [Tool::Haproxy, Tool::Nginx, Tool::Caddy] {
-        setup::ensure(proxy)?;
-    }
-    cargo(&["test", "--workspace", "--all-features"]).args(args).run()?;
-    if !args.is_empty() {
-        return Ok(());
-    }
+/// All tests of the workspace. Those that wait go beside the others, and what they say is told when those have ended.
+pub(crate) fn all(workspace: &Workspace) -> Result<()> {
+    servers()?;
+    cargo(EVERYTHING).args(&["--no-run"]).run()?;
+    let (waiting, others) = programs(workspace);
+    let path = format!("{}/waiting-tests.log", workspace.target_directory());
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            // As many at once as wait for most of their time.
+            cargo(EVERYTHING).args(&waiting).env("RUST_TEST_THREADS", "4").run_into(&path)
+        });
+        let others = working(&others);
+        let waiting = waiting.join().expect("it does not panic");
+        print!("{}", fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?);
+        others?;
+        ensure!(waiting?, "some of the tests that wait have failed");
+        Ok(())
+    })
+}
+
+fn working(programs: &[String]) -> Result<()> {
+    cargo(EVERYTHING).args(&["--lib", "--bins"]).args(programs).run()?;
+    cargo(EVERYTHING).args(&["--doc"]).run()?;
     // What is promised about delivery, once more over servers that an application may have: the first time, the hub writes to the
     // sockets of ours.
     SERVERS.iter().try_for_each(|server| deliver(DELIVERY, &[], SERVER, server))?;
@@ -42,12 +61,48 @@ pub(crate) fn workspace(args: &[String]) -> Result<()> {
     BROKERS.iter().try_for_each(|broker| deliver(CORE, &[], BROKER, broker))
 }
 
+/// The arguments that choose the tests which wait, and those for all others.
+fn programs(workspace: &Workspace) -> (Vec<String>, Vec<String>) {
+    let all = workspace.members().iter().flat_map(|package| &package.targets);
+    let mut names: Vec<_> =
+        all.filter(|target| target.is_test()).map(|target| target.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let (waiting, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| WAITING.contains(name));
+    (chosen(&waiting), chosen(&others))
+}
+
+fn chosen(tests: &[&str]) -> Vec<String> {
+    tests.iter().flat_map(|test| ["--test".to_owned(), (*test).to_owned()]).collect()
+}
+
+/// What some of the tests start.
+fn servers() -> Result<()> {
+    [Tool::Nats, Tool::Redis, Tool::Haproxy, Tool::Nginx, Tool::Caddy].into_iter().try_for_each(setup::ensure)
+}
+
 /// Runs some of the testkit's tests with a variable of the environment.
 fn deliver(tests: &[&str], args: &[String], name: &str, value: &str) -> Result<()> {
-    let tests: Vec<_> = tests.iter().flat_map(|test| ["--test", test]).collect();
-    // The same features, else everything is built once more.
-    cargo(&["test", "--workspace", "--all-features"]).args(&tests).args(args).env(name, value).run()
+    cargo(EVERYTHING).args(&chosen(tests)).args(args).env(name, value).run()
 }
+
+/// With other features, everything would be built once more.
+const EVERYTHING: &[&str] = &["test", "--workspace", "--all-features"];
+/// Tests that wait for most of their time: for leases, limits, and brokers that come back.
+const WAITING: &[&str] = &[
+    "abuse",
+    "expiry",
+    "jetstream",
+    "presence",
+    "proxies",
+    "redis",
+    "rolling",
+    "sessions",
+    "slow_heads",
+    "tokens",
+    "unanswered_close",
+    "websocket_liveness",
+];
 
 /// Says who serves.
 const SERVER: &str = "TIDINGS_SERVER";

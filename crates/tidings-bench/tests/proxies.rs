@@ -57,8 +57,9 @@ async fn nginx(nodes: [SocketAddr; 2]) -> Proxy {
     let (http, server) = settings.split_at(settings.find("location ").expect("a location"));
     let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let places = places.map(|name| format!("{name}_temp_path FOLDER/{name};")).join(" ");
+    // One process, which is all gone when it is killed: a master's workers would stay.
     let configuration = format!(
-        "daemon off; pid FOLDER/pid; error_log stderr crit; events {{ worker_connections 768; }}\n\
+        "daemon off; master_process off; pid FOLDER/pid; error_log stderr crit; events {{ worker_connections 768; }}\n\
          http {{\naccess_log off; gzip on; {places}\n{http}\nserver {{\nlisten ADDRESS;\n\
          location = /ready {{ proxy_pass http://nodes; }}\n{server}\n}}\n}}\n"
     );

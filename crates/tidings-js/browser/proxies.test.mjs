@@ -49,7 +49,11 @@ let lastRoom = 0;
 const newRoom = () => `proxied ${++lastRoom}`;
 
 const alone = (...transports) => ({ transports, share: false });
-const live = (page) => until("it is live", async () => (await states(page)).at(-1)?.startsWith("live") || states(page));
+/** It is connected, and has been joined to its rooms. */
+async function live(page) {
+  await until("it is live", async () => (await states(page)).at(-1)?.startsWith("live") || states(page));
+  await joined(page);
+}
 
 /** Events come when they are published, not when a buffer is full; one of them may meet a machine that is busy. */
 function assertSoon(delays) {

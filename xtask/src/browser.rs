@@ -25,22 +25,21 @@ pub(crate) fn run(workspace: &Workspace, flags: &Browser) -> Result<()> {
         }
         npm::install(&suite.directory)?;
         cargo(&["build", "-p", server(&suite.package)]).run()?;
-    }
-    let files = files(&suites)?;
-    let (alone, others): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| ALONE.iter().any(|name| file.ends_with(name)));
-    // Those wait for timers, most of the time.
-    for (files, at_once) in [(alone, 1), (others, 2)] {
-        // Without files, node would look for some.
-        if !files.is_empty() {
-            tests(&files, at_once, workspace.target_directory(), flags).run()?;
+        let (alone, others): (Vec<_>, Vec<_>) =
+            files(&suite.directory)?.into_iter().partition(|file| ALONE.contains(&file.as_str()));
+        // Those wait for timers, most of the time.
+        for (files, at_once) in [(alone, 1), (others, 2)] {
+            // Without files, node would look for some.
+            if !files.is_empty() {
+                tests(suite, &files, at_once, workspace.target_directory(), flags).run()?;
+            }
         }
     }
     Ok(())
 }
 
 /// The files of tests that hold times to limits while they keep both cores busy: beside others, they would measure those.
-const ALONE: &[&str] = &["/coming-back.test.mjs", "/proxies.test.mjs"];
+const ALONE: &[&str] = &["coming-back.test.mjs", "proxies.test.mjs"];
 
 /// A folder of browser tests, and the package whose program it talks to.
 struct Suite {
@@ -64,25 +63,22 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
     suites
 }
 
-/// All files of tests, in the order of their names.
-fn files(suites: &[Suite]) -> Result<Vec<String>> {
+/// The files of tests in a folder, in the order of their names.
+fn files(directory: &str) -> Result<Vec<String>> {
     let mut files = Vec::new();
-    for suite in suites {
-        let directory = &suite.directory;
-        for entry in std::fs::read_dir(directory).with_context(|| format!("cannot list {directory}"))? {
-            let name = entry?.file_name();
-            let name = name.to_string_lossy();
-            if name.ends_with(".test.mjs") {
-                files.push(format!("{directory}/{name}"));
-            }
+    for entry in std::fs::read_dir(directory).with_context(|| format!("cannot list {directory}"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".test.mjs") {
+            files.push(name);
         }
     }
     files.sort();
     Ok(files)
 }
 
-fn tests(files: &[String], at_once: usize, target_directory: &str, flags: &Browser) -> Cmd {
-    let mut node = Cmd::new("node", &["--test"]).args(&[format!("--test-concurrency={at_once}")]);
+fn tests(suite: &Suite, files: &[String], at_once: usize, target_directory: &str, flags: &Browser) -> Cmd {
+    let node = Cmd::new("node", &["--test"]).args(&[format!("--test-concurrency={at_once}")]);
+    let mut node = node.directory(&suite.directory);
     node = node.env("TIDINGS_TARGET_DIR", target_directory).env("CHROMIUM", &setup::chromium());
     node = node.env("TIDINGS_NGINX", &setup::nginx()).env("TIDINGS_HAPROXY", &setup::haproxy());
     if flags.headed {
@@ -103,14 +99,18 @@ mod tests {
 
     #[test]
     fn the_tests_are_told_where_the_programs_are_and_what_was_asked() {
+        let suite = Suite { package: "chat".to_owned(), directory: "examples/chat/browser".to_owned() };
         let files = ["one.test.mjs".to_owned(), "two.test.mjs".to_owned()];
-        let plain = tests(&files, 2, "target", &Browser::default()).shown();
-        assert!(plain.starts_with("TIDINGS_TARGET_DIR=target CHROMIUM="), "{plain}");
-        assert!(plain.ends_with(" node --test --test-concurrency=2 one.test.mjs two.test.mjs"), "{plain}");
+        let plain = tests(&suite, &files, 2, "target", &Browser::default()).shown();
+        assert!(
+            plain.starts_with("(cd examples/chat/browser && TIDINGS_TARGET_DIR=target CHROMIUM="),
+            "{plain}"
+        );
+        assert!(plain.ends_with(" node --test --test-concurrency=2 one.test.mjs two.test.mjs)"), "{plain}");
         let asked = Browser { headed: true, soak: true, filter: Some("resume".to_owned()) };
-        let asked = tests(&files, 1, "target", &asked).shown();
+        let asked = tests(&suite, &files, 1, "target", &asked).shown();
         let end = " TIDINGS_HEADED=1 TIDINGS_SOAK=1 node --test --test-concurrency=1 --test-name-pattern=resume \
-                   one.test.mjs two.test.mjs";
+                   one.test.mjs two.test.mjs)";
         assert!(asked.ends_with(end), "{asked}");
     }
 }

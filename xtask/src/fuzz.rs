@@ -5,7 +5,10 @@
 //! others. A sanitizer would need a nightly toolchain, and finds little in code without `unsafe`.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -31,9 +34,26 @@ pub(crate) fn run(workspace: &Workspace, flags: &Fuzz) -> Result<()> {
         .run()?;
     let mut summary = format!("\n{:<14}{:>12}\n", "target", "executions");
     let mut failures = String::new();
-    for target in &targets {
-        let program = format!("{folder}/{host}/release/{target}");
-        let outcome = match fuzz(target, &program, &folder, flags.seconds) {
+    // Each keeps one core busy.
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = Mutex::new(targets.iter().enumerate());
+    let outcomes = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..at_once.min(targets.len()) {
+            scope.spawn(|| {
+                let take = || next.lock().expect("nobody panics").next();
+                while let Some((at, target)) = take() {
+                    let program = format!("{folder}/{host}/release/{target}");
+                    let outcome = fuzz(target, &program, &folder, flags.seconds);
+                    outcomes.lock().expect("nobody panics").push((at, outcome));
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().expect("nobody panics");
+    outcomes.sort_by_key(|(at, _)| *at);
+    for (target, (_, outcome)) in targets.iter().zip(outcomes) {
+        let outcome = match outcome {
             Ok(executions) => executions.to_string(),
             Err(error) => {
                 failures += &format!("\n{error:#}");

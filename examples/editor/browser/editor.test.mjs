@@ -85,6 +85,8 @@ for (const transport of ["sse", "poll"]) {
     await page.goto(`${server.url}/?${new URLSearchParams({ document, transport })}`);
     await opened(page);
     assert.equal(await same([writer, page], (one) => one.length > 8), "Before. Between. ");
+    // What is on its way is let through before the page is closed.
+    await page.unrouteAll({ behavior: "wait" });
   });
 }
 
@@ -226,4 +228,5 @@ test("the server takes updates only, and says why it takes nothing else", async 
   await saved(page);
   const other = await open(page.context(), { at: server, document });
   await until("both", async () => (await text(other)) === "ab" || text(other));
+  await page.unrouteAll({ behavior: "wait" });
 });

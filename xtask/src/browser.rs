@@ -18,13 +18,14 @@ pub(crate) fn run(workspace: &Workspace, flags: &Browser) -> Result<()> {
     }
     setup::ensure(Tool::Node)?;
     setup::ensure(Tool::Chromium)?;
+    // The programs that the tests talk to; with the features of each alone, everything below them would be built once more for each.
+    cargo(&["build", "--workspace", "--all-features", "--bins"]).run()?;
     for suite in &suites {
         if suite.package == "tidings-js" {
             setup::ensure(Tool::Nginx)?;
             setup::ensure(Tool::Haproxy)?;
         }
         npm::install(&suite.directory)?;
-        cargo(&["build", "-p", server(&suite.package)]).run()?;
         let (alone, others): (Vec<_>, Vec<_>) =
             files(&suite.directory)?.into_iter().partition(|file| ALONE.contains(&file.as_str()));
         // Those wait for timers, most of the time.
@@ -41,15 +42,10 @@ pub(crate) fn run(workspace: &Workspace, flags: &Browser) -> Result<()> {
 /// The files of tests that hold times to limits while they keep both cores busy: beside others, they would measure those.
 const ALONE: &[&str] = &["coming-back.test.mjs", "proxies.test.mjs"];
 
-/// A folder of browser tests, and the package whose program it talks to.
+/// A package's folder of browser tests.
 struct Suite {
     package: String,
     directory: String,
-}
-
-/// The package with the program that a package's tests talk to: its own, or for a library another one.
-fn server(package: &str) -> &str {
-    if package == "tidings-js" { "tidings-bench" } else { package }
 }
 
 fn suites(workspace: &Workspace) -> Vec<Suite> {

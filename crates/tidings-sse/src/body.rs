@@ -190,19 +190,18 @@ impl Pull {
         }
         loop {
             if self.session.is_lent() {
+                // It is asked first: a tray that always has something must not keep from it that it is out of a room.
+                let called = self.session.poll_call(cx).is_ready();
+                if called {
+                    let cut = self.session.take_back();
+                    debug_assert!(cut.is_empty(), "a tray takes all or nothing");
+                }
                 if let Some(left) = self.tray.take(cx.waker()) {
                     self.quiet = self.wheel.now();
                     return Poll::Ready(Some(left));
                 }
-                if self.session.poll_call(cx).is_pending() {
+                if !called {
                     return self.poll_silence(cx);
-                }
-                let cut = self.session.take_back();
-                debug_assert!(cut.is_empty(), "a tray takes all or nothing");
-                // Before it was taken back, more may have been left.
-                if let Some(left) = self.tray.take(cx.waker()) {
-                    self.quiet = self.wheel.now();
-                    return Poll::Ready(Some(left));
                 }
             }
             // Where every room has ended nothing will come; whoever comes back is told so for good.

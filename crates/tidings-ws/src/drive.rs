@@ -65,9 +65,9 @@ impl Connection {
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let cut = self.session.take_back();
-        if !cut.is_empty() {
-            self.out.push(cut);
+        // A session that is lent to a tray stays so for as long as there is nothing but what is in the tray.
+        if self.io.tray().is_none() || self.ending.is_some() {
+            self.take_back(cx);
         }
         for _ in 0..TURNS {
             let mut progress = self.give_commands();
@@ -85,8 +85,7 @@ impl Connection {
             if self.phase() == Phase::Done {
                 return Poll::Ready(());
             }
-            if !progress {
-                self.lend();
+            if !progress && !self.lend(cx) {
                 return Poll::Pending;
             }
         }
@@ -108,12 +107,31 @@ impl Connection {
         self.ending().closing.ended();
     }
 
-    /// Lets the hub write while there is nothing else to do.
-    fn lend(&mut self) {
-        let idle = self.ending.is_none() && self.out.is_empty();
-        if let (true, Some(outlet)) = (idle, self.io.outlet()) {
-            self.session.lend(outlet);
+    /// Lets the hub write while there is nothing else to do. Answers whether there is again.
+    fn lend(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.session.is_lent() || self.ending.is_some() || !self.out.is_empty() {
+            return false;
         }
+        self.io.lend(&mut self.session);
+        if self.session.is_lent() && self.io.tray().is_some() {
+            // Something may be there already.
+            self.gather(cx);
+        }
+        !self.out.is_empty()
+    }
+
+    /// Takes the session back from the hub, and what the hub has not finished or has left.
+    fn take_back(&mut self, cx: &mut Context<'_>) {
+        if self.session.is_lent() {
+            self.out.push(self.session.take_back());
+            self.take_left(cx);
+        }
+    }
+
+    /// Takes what the hub has left in the tray. If there is nothing, the task is woken when there is.
+    fn take_left(&mut self, cx: &mut Context<'_>) {
+        let left = self.io.tray().and_then(|tray| tray.take(cx.waker()));
+        self.out.push(left.unwrap_or_default());
     }
 
     /// Gives the session what waits for it.
@@ -162,6 +180,14 @@ impl Connection {
 
     /// Asks the session for what it has. Answers to commands that came together go out together.
     fn gather(&mut self, cx: &mut Context<'_>) {
+        if self.session.is_lent() {
+            // It is asked first: a tray that always has something must not keep from it that it is out of a room.
+            if self.session.poll_call(cx).is_pending() {
+                self.take_left(cx);
+                return;
+            }
+            self.take_back(cx);
+        }
         loop {
             self.unanswered = false;
             let mut batch = Batch::new(self.session.limits().batch);
@@ -223,6 +249,8 @@ impl Connection {
                 Poll::Pending => Ok(false),
                 Poll::Ready(Err(error)) => Err(error),
                 Poll::Ready(Ok(())) => {
+                    // What it is answered comes after what was left.
+                    self.take_back(cx);
                     let read = read.filled_mut();
                     if !read.is_empty() {
                         self.take(read);
@@ -369,6 +397,8 @@ impl Connection {
         if silent && !stuck && phase == Phase::Open && self.decoder.held() > UNFINISHED {
             // It is there, and to learn that it is of no use to send the same again as slowly.
             self.seen = now;
+            // What the hub has left goes out before the close frame, and nothing after it.
+            self.take_back(cx);
             self.begin_to_close(CloseCode::Policy, "a message took too long to come");
         } else if silent || stuck {
             // Gone without a word, or taking nothing; no close frame would reach it.

@@ -12,7 +12,8 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
-use tidings_http::{Lane, Tcp, TcpOutlet};
+use tidings_core::{Session, Tray};
+use tidings_http::{Lane, Tcp};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -51,7 +52,7 @@ impl Upgraded {
     pub(crate) fn into_io(self) -> Io {
         match self.0 {
             Inner::Tcp(stream) => Io::Tcp(stream),
-            Inner::Other(stream) => Io::Other(stream),
+            Inner::Other(stream) => Io::Other(stream, Arc::default()),
         }
     }
 
@@ -82,15 +83,24 @@ where
 pub(crate) enum Io {
     /// Written to by the hub as well.
     Tcp(Tcp),
-    Other(Box<TokioIo<hyper::upgrade::Upgraded>>),
+    /// What the hub has for it is in the tray.
+    Other(Box<TokioIo<hyper::upgrade::Upgraded>>, Arc<Tray>),
 }
 
 impl Io {
-    /// What may be lent.
-    pub(crate) fn outlet(&self) -> Option<&Arc<TcpOutlet>> {
+    /// Where the hub leaves what it cannot write itself.
+    pub(crate) fn tray(&self) -> Option<&Tray> {
         match self {
-            Self::Tcp(stream) => Some(stream.outlet()),
-            Self::Other(_) => None,
+            Self::Tcp(_) => None,
+            Self::Other(_, tray) => Some(tray),
+        }
+    }
+
+    /// Lends a session to the hub.
+    pub(crate) fn lend(&self, session: &mut Session) {
+        match self {
+            Self::Tcp(stream) => session.lend(stream.outlet()),
+            Self::Other(_, tray) => session.lend(tray),
         }
     }
 }
@@ -99,7 +109,7 @@ impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream, _) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -108,7 +118,7 @@ impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Other(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Other(stream, _) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -119,28 +129,28 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Other(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Other(stream) => stream.is_write_vectored(),
+            Self::Other(stream, _) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Other(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -2,14 +2,19 @@
 //! `/realtime/`, an open gate or one that wants a token.
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use clap::Parser;
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 use tidings::{
     Asset, CallError, Denied, Event, Gate, Hub, Identity, Limits, Presence, Rate, Rooms, gate,
     gate::{Decision, RequestHead},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::Join,
+    net::{
+        TcpListener,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
 
 /// A plain server for outside tools: every transport under /realtime/, and an empty page.
 #[derive(Parser)]
@@ -133,19 +138,35 @@ async fn run(options: Options) -> anyhow::Result<()> {
             axum::serve(listener, app).with_graceful_shutdown(drained).await?;
             return Ok(());
         }
-        // Else the kernel may hold an event back until the one before has been acknowledged.
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                eprintln!("a connection with delays: {error}");
-            }
-        });
-        axum::serve(listener, app).with_graceful_shutdown(drained).await?;
+        axum::serve(Veiled(listener), app).with_graceful_shutdown(drained).await?;
         return Ok(());
     }
     // A tenth at once, so that in no second there are many more.
     let accepts = options.accepts.map_or(Rate::unlimited(), |rate| Rate::per_second(rate).burst(rate / 10));
     tidings::serve(listener, service).patience(patience).accepts(accepts).until(stop).await?;
     Ok(())
+}
+
+/// A listener whose connections nobody knows to be sockets, as it is with TLS.
+struct Veiled(TcpListener);
+
+impl axum::serve::Listener for Veiled {
+    type Io = Join<OwnedReadHalf, OwnedWriteHalf>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        let (stream, peer) = axum::serve::Listener::accept(&mut self.0).await;
+        // Else the kernel may hold an event back until the one before has been acknowledged.
+        if let Err(error) = stream.set_nodelay(true) {
+            eprintln!("a connection with delays: {error}");
+        }
+        let (read, write) = stream.into_split();
+        (tokio::io::join(read, write), peer)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 /// Lets in who shows the token; the room `forbidden` is for nobody.

@@ -46,7 +46,8 @@ pub(super) struct Direct {
 struct Loan {
     /// None: nothing is lent. By the serial number of the room; a session is in a room once at most.
     cursors: SmallVec<[(u64, Position); 1]>,
-    /// The rest of what was written in part; it comes before all else, and ends the loan. Boxed, because that is rare.
+    /// The rest of what was written in part; it comes before all else, and ends the loan. Empty: nothing could be written. Boxed,
+    /// because that is rare.
     cut: Option<Box<Bytes>>,
 }
 
@@ -92,8 +93,11 @@ impl Direct {
                     *cursor = to;
                     runs.note_written(messages);
                 }
-                // Nothing has happened, and the owner waits until something can.
-                Ok(0) | Err(_) => return false,
+                // Nothing has happened, and the owner waits until something can: until then nothing more is made for it.
+                Ok(0) | Err(_) => {
+                    *cut = Some(Box::default());
+                    return false;
+                }
                 Ok(written) => {
                     *cursor = to;
                     *cut = Some(Box::new(bytes.slice(written..)));

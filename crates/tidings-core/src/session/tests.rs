@@ -1,7 +1,12 @@
 use super::*;
-use crate::{Encoder, Event, Hub, Json, Rooms, gate, transport::Standing};
+use crate::{Encoder, Event, Hub, Json, Outlet, Rooms, gate, transport::Standing};
 use bytes::BytesMut;
-use std::{task::Waker, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    task::Waker,
+    time::Duration,
+};
 
 /// Messages as JSON, and of the notices the name.
 pub(crate) struct Plain;
@@ -61,6 +66,42 @@ async fn a_room_of_which_a_client_is_far_behind_does_not_hold_up_another() {
         }
     }
     assert!(behind > 800, "{behind} messages of the busy room were left when the other had its turn");
+}
+
+/// An outlet that takes nothing, and how often it was asked to.
+#[derive(Default)]
+struct Stuck(AtomicUsize);
+
+impl Outlet for Stuck {
+    fn offer(&self, _: &Bytes, _: &mut Option<Waker>) -> io::Result<usize> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(0)
+    }
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_asked_once_and_has_all_of_it_when_the_session_is_taken_back() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let mut session = hub.attach(Arc::new(Plain), Identity::anonymous(), None).unwrap();
+    session.join(room("r"), From::Now).await.unwrap();
+    let stuck = Arc::new(Stuck::default());
+    for round in 1..=2 {
+        while session.poll_batch(&mut Context::from_waker(Waker::noop()), &mut Batch::new(1_000)).is_ready() {
+        }
+        session.lend(&stuck);
+        assert!(session.is_lent());
+        for number in 0..5 {
+            hub.publish("r", Event::json("e", &number).unwrap()).await.unwrap();
+            // Whoever serves the room takes a turn.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(stuck.0.load(Relaxed), round);
+        assert!(session.poll_call(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert!(session.take_back().is_empty());
+        assert_eq!(batch(&mut session).len(), 5);
+    }
 }
 
 /// Each connection has one of each, and a server many that are idle. What is needed rarely is boxed.

@@ -7,7 +7,8 @@ use std::{fmt, io, mem, task::Waker};
 
 /// An [`Outlet`] for what cannot be written to at any time, but asks when it can be: a response's body, a connection with TLS.
 /// The hub leaves the bytes here and wakes whoever is to take them; while some are left, it leaves no more, and the
-/// session's owner is told instead.
+/// session's owner is told instead. The owner asks [whether it was told](crate::Session::poll_call) before it looks here: else a
+/// client that is never done with what is left would not hear that it is out of a room.
 #[derive(Default)]
 pub struct Tray {
     state: Mutex<State>,

@@ -99,6 +99,53 @@ async fn a_peer_that_always_has_something_to_say_leaves_others_their_turn() {
     assert!(read <= 1 << 20, "{read} bytes were taken in one turn");
 }
 
+#[tokio::test]
+async fn a_stream_that_the_hub_cannot_write_to_finds_what_is_published_in_its_tray_and_answers_after_it() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let mut session = hub.attach(Ws::shared(None), Identity::anonymous(), None).unwrap();
+    session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
+    let (server, mut wire) = upgraded(64 << 10).await;
+    let mut connection = Connection::new(server, &[], session, &hub, false);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    let step = async |connection: &mut Connection, cx: &mut Context<'_>| {
+        while !woken.0.swap(false, SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        assert!(connection.step(cx).is_pending());
+        assert!(connection.session.is_lent(), "there is nothing else to do");
+    };
+    assert!(connection.step(&mut cx).is_pending());
+    let pulled = hub.stats().pulled.messages;
+    for number in 1..=3 {
+        hub.publish("r", Event::json("n", &number).unwrap()).await.unwrap();
+        step(&mut connection, &mut cx).await;
+    }
+    // Both are there when it looks.
+    hub.publish("r", Event::json("n", &4).unwrap()).await.unwrap();
+    while !woken.0.load(SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    let mut ping = BytesMut::new();
+    put_text(r#"{"type":"ping"}"#, Some([1, 2, 3, 4]), &mut ping);
+    wire.write_all(&ping).await.unwrap();
+    step(&mut connection, &mut cx).await;
+    hub.publish("r", Event::json("n", &5).unwrap()).await.unwrap();
+    step(&mut connection, &mut cx).await;
+
+    let after = hub.stats();
+    assert_eq!((after.direct.messages, after.pulled.messages), (5, pulled));
+    drop(connection);
+    let mut all = Vec::new();
+    wire.read_to_end(&mut all).await.unwrap();
+    let all = String::from_utf8_lossy(&all);
+    let words =
+        [r#""joined""#, r#""data":1"#, r#""data":2"#, r#""data":3"#, r#""data":4"#, "pong", r#""data":5"#];
+    let places: Vec<_> = words.iter().map(|word| all.find(word).expect(word)).collect();
+    assert!(places.is_sorted(), "{all}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_answered_after_the_word_that_the_session_ends() {
     let hub = Hub::builder().gate(gate::open()).build();

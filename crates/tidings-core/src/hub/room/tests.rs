@@ -260,17 +260,19 @@ fn own_tray(room: &Room, mailbox: &Mailbox) {
     block_on(poll_fn(|cx| {
         while had.len() < 4 {
             if lent {
-                if let Some(left) = tray.take(cx.waker()) {
-                    had.extend_from_slice(&left);
+                if mailbox.is_told(cx.waker()) {
+                    let cut = mailbox.take_back(|_, cursor| reader.move_to(cursor));
+                    assert!(cut.is_empty());
+                    lent = false;
+                }
+                match tray.take(cx.waker()) {
+                    Some(left) => had.extend_from_slice(&left),
+                    None if lent => return Poll::Pending,
+                    None => {}
+                }
+                if lent {
                     continue;
                 }
-                if !mailbox.is_told(cx.waker()) {
-                    return Poll::Pending;
-                }
-                let cut = mailbox.take_back(|_, cursor| reader.move_to(cursor));
-                assert!(cut.is_empty());
-                lent = false;
-                had.extend(tray.take(cx.waker()).into_iter().flatten());
             }
             while let Some(Given::Message(message)) = reader.give() {
                 had.extend_from_slice(message.form(&Pairs));

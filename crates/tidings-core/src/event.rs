@@ -37,7 +37,8 @@ impl Event {
     pub fn json<T: Serialize + ?Sized>(name: &str, data: &T) -> Result<Self, EventError> {
         Ok(Self {
             name: EventName::new(name)?,
-            data: serde_json::to_vec(data)?.into(),
+            // Of its length: what it grew by while it was written, up to as much again, would stay for as long as the history.
+            data: serde_json::to_vec(data)?.into_boxed_slice().into(),
             last: false,
             except: None,
         })
@@ -150,6 +151,15 @@ mod tests {
     fn a_name_that_would_break_a_stream_is_an_error_not_a_panic() {
         for bad in ["", "a\rb", "a\nb", "a\0b"] {
             assert!(matches!(Event::json(bad, &1), Err(EventError::Name(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_payload_holds_no_more_than_its_bytes() {
+        for data in ["x".to_owned(), "x".repeat(100_000)] {
+            let event = Event::json("e", &data).unwrap();
+            let len = event.data.len();
+            assert_eq!(event.data.try_into_mut().unwrap().capacity(), len);
         }
     }
 }

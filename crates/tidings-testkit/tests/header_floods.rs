@@ -89,8 +89,8 @@ impl Server {
 const HELD: usize = 8 << 10;
 /// What the server takes of a head.
 const HEAD: usize = 64 << 10;
-/// What a connection may take, sockets and a read included.
-const TAKEN: usize = HEAD + (32 << 10);
+/// What a connection may take: the head, the read that goes beyond it, and what both sockets hold, of 16 KiB each.
+const TAKEN: usize = HEAD + (48 << 10);
 const CHEAP: Duration = Duration::from_millis(50);
 
 /// 20 MiB in pieces.

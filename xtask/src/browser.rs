@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::flags::Browser;
 use crate::npm;
@@ -26,8 +26,9 @@ pub(crate) fn run(workspace: &Workspace, flags: &Browser) -> Result<()> {
             setup::ensure(Tool::Haproxy)?;
         }
         npm::install(&suite.directory)?;
-        let (alone, others): (Vec<_>, Vec<_>) =
-            files(&suite.directory)?.into_iter().partition(|file| ALONE.contains(&file.as_str()));
+        let (alone, others): (Vec<_>, Vec<_>) = npm::tests(Path::new(&suite.directory))?
+            .into_iter()
+            .partition(|file| ALONE.contains(&file.as_str()));
         // Those wait for timers, most of the time.
         for (files, at_once) in [(alone, 1), (others, 2)] {
             // Without files, node would look for some.
@@ -57,19 +58,6 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         }
     }
     suites
-}
-
-/// The files of tests in a folder, in the order of their names.
-fn files(directory: &str) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).with_context(|| format!("cannot list {directory}"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".test.mjs") {
-            files.push(name);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn tests(suite: &Suite, files: &[String], at_once: usize, target_directory: &str, flags: &Browser) -> Cmd {

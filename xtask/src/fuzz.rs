@@ -7,7 +7,6 @@
 use std::fs;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -34,33 +33,26 @@ pub(crate) fn run(workspace: &Workspace, flags: &Fuzz) -> Result<()> {
         .run()?;
     let mut summary = format!("\n{:<14}{:>12}\n", "target", "executions");
     let mut failures = String::new();
-    // Each keeps one core busy.
+    // Each keeps one core busy, for as long as the others.
     let at_once = thread::available_parallelism().map_or(1, NonZero::get);
-    let next = Mutex::new(targets.iter().enumerate());
-    let outcomes = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..at_once.min(targets.len()) {
-            scope.spawn(|| {
-                let take = || next.lock().expect("nobody panics").next();
-                while let Some((at, target)) = take() {
-                    let program = format!("{folder}/{host}/release/{target}");
-                    let outcome = fuzz(target, &program, &folder, flags.seconds);
-                    outcomes.lock().expect("nobody panics").push((at, outcome));
-                }
-            });
-        }
-    });
-    let mut outcomes = outcomes.into_inner().expect("nobody panics");
-    outcomes.sort_by_key(|(at, _)| *at);
-    for (target, (_, outcome)) in targets.iter().zip(outcomes) {
-        let outcome = match outcome {
-            Ok(executions) => executions.to_string(),
-            Err(error) => {
-                failures += &format!("\n{error:#}");
-                "FAILED".to_owned()
-            }
+    for targets in targets.chunks(at_once) {
+        let run = |target: &String| {
+            fuzz(target, &format!("{folder}/{host}/release/{target}"), &folder, flags.seconds)
         };
-        summary += &format!("{target:<14}{outcome:>12}\n");
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = targets.iter().map(|target| scope.spawn(|| run(target))).collect();
+            running.into_iter().map(|one| one.join().expect("it does not panic")).collect()
+        });
+        for (target, outcome) in targets.iter().zip(outcomes) {
+            let outcome = match outcome {
+                Ok(executions) => executions.to_string(),
+                Err(error) => {
+                    failures += &format!("\n{error:#}");
+                    "FAILED".to_owned()
+                }
+            };
+            summary += &format!("{target:<14}{outcome:>12}\n");
+        }
     }
     print!("{summary}");
     ensure!(failures.is_empty(), "a target failed{failures}");

@@ -1,9 +1,8 @@
 //! `cargo xtask js`: the browser client's tests that need no browser, with node's test runner.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::npm;
 use crate::run::{Cmd, cargo};
@@ -21,17 +20,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     node.env("TIDINGS_TARGET_DIR", workspace.target_directory()).run()
 }
 
-/// The test files. Node 20 would take every file in the folder for one.
+/// The files of tests, as seen from the package.
 fn files(directory: &Path) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory.join("test")).context("cannot read the client's tests")? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".test.mjs") {
-            files.push(format!("test/{name}"));
-        }
-    }
-    files.sort();
-    Ok(files)
+    let names = npm::tests(&directory.join("test"))?;
+    Ok(names.iter().map(|name| format!("test/{name}")).collect())
 }
 
 const DIRECTORY: &str = "crates/tidings-js";

@@ -1,10 +1,10 @@
-//! Installing what a folder's `package-lock.json` asks for.
+//! Folders with a `package.json`: installing what their lock file asks for, and their tests.
 
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::run::Cmd;
 
@@ -21,6 +21,20 @@ pub(crate) fn install(directory: &str) -> Result<()> {
 /// Whether what npm installed is at least as new as what was asked for.
 fn is_fresh(asked: Option<SystemTime>, installed: Option<SystemTime>) -> bool {
     asked.zip(installed).is_some_and(|(asked, installed)| installed >= asked)
+}
+
+/// The files of tests in a folder, in the order of their names. Node 20 would take every file in a folder `test` for one.
+pub(crate) fn tests(directory: &Path) -> Result<Vec<String>> {
+    let cannot = || format!("cannot list {}", directory.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).with_context(cannot)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".test.mjs") {
+            files.push(name);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: all tests, with all features.
 
-use std::{fs, thread};
+use std::{collections::BTreeSet, fs, thread};
 
 use anyhow::{Context, Result, ensure};
 
@@ -35,14 +35,16 @@ pub(crate) fn run(workspace: &Workspace, flags: &Test) -> Result<()> {
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     servers()?;
     cargo(EVERYTHING).args(&["--no-run"]).run()?;
-    let (waiting, others) = programs(workspace);
     let path = format!("{}/waiting-tests.log", workspace.target_directory());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             // As many at once as wait for most of their time.
-            cargo(EVERYTHING).args(&waiting).env("RUST_TEST_THREADS", "4").run_into(&path)
+            cargo(EVERYTHING)
+                .args(&chosen(WAITING.iter().copied()))
+                .env("RUST_TEST_THREADS", "4")
+                .run_into(&path)
         });
-        let others = working(&others);
+        let others = working(&others(workspace));
         let waiting = waiting.join().expect("it does not panic");
         print!("{}", fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?);
         others?;
@@ -61,19 +63,16 @@ fn working(programs: &[String]) -> Result<()> {
     BROKERS.iter().try_for_each(|broker| deliver(CORE, &[], BROKER, broker))
 }
 
-/// The arguments that choose the tests which wait, and those for all others.
-fn programs(workspace: &Workspace) -> (Vec<String>, Vec<String>) {
+/// The arguments that choose all tests but those which wait.
+fn others(workspace: &Workspace) -> Vec<String> {
     let all = workspace.members().iter().flat_map(|package| &package.targets);
-    let mut names: Vec<_> =
+    let names: BTreeSet<_> =
         all.filter(|target| target.is_test()).map(|target| target.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let (waiting, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| WAITING.contains(name));
-    (chosen(&waiting), chosen(&others))
+    chosen(names.into_iter().filter(|name| !WAITING.contains(name)))
 }
 
-fn chosen(tests: &[&str]) -> Vec<String> {
-    tests.iter().flat_map(|test| ["--test".to_owned(), (*test).to_owned()]).collect()
+fn chosen<'a>(tests: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    tests.into_iter().flat_map(|test| ["--test".to_owned(), test.to_owned()]).collect()
 }
 
 /// What some of the tests start.
@@ -83,7 +82,7 @@ fn servers() -> Result<()> {
 
 /// Runs some of the testkit's tests with a variable of the environment.
 fn deliver(tests: &[&str], args: &[String], name: &str, value: &str) -> Result<()> {
-    cargo(EVERYTHING).args(&chosen(tests)).args(args).env(name, value).run()
+    cargo(EVERYTHING).args(&chosen(tests.iter().copied())).args(args).env(name, value).run()
 }
 
 /// With other features, everything would be built once more.

@@ -44,7 +44,8 @@ impl Event {
         })
     }
 
-    /// An event whose payload is JSON text already; it travels byte for byte.
+    /// An event whose payload is JSON text already; it travels byte for byte. A part of a larger buffer keeps the whole of it for as
+    /// long as the event is in a history.
     ///
     /// # Errors
     /// If the name is no [`EventName`], or the text is not one JSON value in UTF-8.

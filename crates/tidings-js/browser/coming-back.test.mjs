@@ -82,7 +82,7 @@ async function hearAgain(page, server) {
     const heard = await lists();
     return heard.join(";") === wanted || heard;
   });
-  // Who is connected may not be joined yet, and what is published before that is not for them.
+  // Who is connected may not have joined again yet.
   await hear("epoch");
   await server.publish("a", 1);
   await hear("epoch,1");

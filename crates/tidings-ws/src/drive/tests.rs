@@ -147,6 +147,27 @@ async fn a_stream_that_the_hub_cannot_write_to_finds_what_is_published_in_its_tr
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_that_is_published_follows_our_close_frame() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let mut session = hub.attach(Ws::shared(None), Identity::anonymous(), None).unwrap();
+    session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
+    let (server, mut wire) = upgraded(64 << 10).await;
+    let connection = tokio::spawn(Connection::new(server, &[], session, &hub, false));
+    // A message that is begun and not ended, while the session is lent.
+    let mut text = BytesMut::new();
+    put_text(&"x".repeat(32 << 10), Some([1, 2, 3, 4]), &mut text);
+    wire.write_all(&text[..20 << 10]).await.unwrap();
+    let (mut all, last) = (Vec::new(), b"a message took too long to come");
+    while !all.ends_with(last) {
+        assert!(wire.read_buf(&mut all).await.unwrap() > 0, "the close frame");
+    }
+    hub.publish("r", Event::json("n", &1).unwrap()).await.unwrap();
+    wire.read_to_end(&mut all).await.unwrap();
+    connection.await.unwrap();
+    assert!(all.ends_with(last), "{}", String::from_utf8_lossy(&all));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_answered_after_the_word_that_the_session_ends() {
     let hub = Hub::builder().gate(gate::open()).build();
     let mut session = hub.attach(Ws::shared(None), Identity::anonymous(), None).unwrap();

@@ -146,6 +146,56 @@ async fn a_stream_that_the_hub_cannot_write_to_finds_what_is_published_in_its_tr
     assert!(places.is_sorted(), "{all}");
 }
 
+#[tokio::test]
+async fn who_is_never_done_with_what_is_left_hears_that_it_is_out_of_a_room() {
+    let hub = Hub::builder().gate(gate::open()).build();
+    let mut session = hub.attach(Ws::shared(None), Identity::user("u"), None).unwrap();
+    session.join(RoomName::new("r").unwrap(), From::Now).await.unwrap();
+    // It holds less than a message.
+    let (server, mut wire) = upgraded(32).await;
+    let mut connection = Connection::new(server, &[], session, &hub, false);
+    let mut cx = Context::from_waker(Waker::noop());
+    let publish = async |number: u64| {
+        hub.publish("r", Event::json("n", &number).unwrap()).await.unwrap();
+        // Whoever serves the room takes a turn.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut all = Vec::new();
+    let heard = |all: &[u8], word: &str| String::from_utf8_lossy(all).contains(word);
+    // Reads what there is, a little at a time, until a word has come; without one until nothing comes.
+    let mut until = async |connection: &mut Connection, all: &mut Vec<u8>, word: Option<&str>| {
+        loop {
+            assert!(connection.step(&mut cx).is_pending());
+            if word.is_some_and(|word| heard(all, word) || heard(all, "forbidden")) {
+                return;
+            }
+            tokio::select! {
+                biased;
+                read = wire.read_buf(all) => assert!(read.unwrap() > 0),
+                () = std::future::ready(()) => return assert!(word.is_none(), "{}", String::from_utf8_lossy(all)),
+            }
+        }
+    };
+    until(&mut connection, &mut all, None).await;
+    publish(1).await;
+    until(&mut connection, &mut all, Some(r#""type":"event""#)).await;
+    let mut number = 1;
+    while !heard(&all, "forbidden") {
+        assert!(number < 20, "it is still in the room: {}", String::from_utf8_lossy(&all));
+        // Before it is done with one, the next is there.
+        publish(number + 1).await;
+        until(&mut connection, &mut all, Some(&format!(r#""data":{number}"#))).await;
+        if number == 5 {
+            assert!(connection.session.is_lent());
+            hub.revoke("u", "r").await.unwrap();
+        }
+        number += 1;
+    }
+    assert!((6..10).contains(&number), "{number}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_that_is_published_follows_our_close_frame() {
     let hub = Hub::builder().gate(gate::open()).build();
